@@ -1,0 +1,164 @@
+/* Reader of the host image. An image is used only if every span and every text in it lies inside the file: after
+ * vgpu_image_check nobody needs to look at a bound again. Uses no libc symbol. */
+#include "vgpu/image.h"
+
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <sys/mman.h>
+
+#include "vgpu/raw.h"
+
+static const char image_magic[VGPU_MAGIC_SIZE] = {'V', 'G', 'P', 'U', 'H', 'O', 'S', 'T'};
+
+static int span_fits(struct vgpu_span span, uint64_t item, uint64_t alignment, uint64_t size) {
+    return span.offset % alignment == 0 && span.offset <= size && span.count <= (size - span.offset) / item;
+}
+
+/* A text is whole if it starts inside the text span; that span ends with a NUL. */
+static int text_fits(const struct vgpu_image *image, uint32_t offset) {
+    return offset >= image->text.offset && offset - image->text.offset < image->text.count;
+}
+
+static int names_fit(const struct vgpu_image *image, struct vgpu_span span) {
+    const uint32_t *names = (const uint32_t *)((const char *)image + span.offset);
+    for (uint32_t i = 0; i < span.count; i++) {
+        if (!text_fits(image, names[i])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int ends_in_nul(const char *field, uint64_t size) {
+    for (uint64_t i = 0; i < size; i++) {
+        if (field[i] == '\0') {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static const char *check_gpus(const struct vgpu_image *image) {
+    if (image->gpus.count < 1 || image->gpus.count > VGPU_GPUS_MAX) {
+        return "damaged: it must have 1 to 8 GPUs";
+    }
+    for (uint32_t i = 0; i < image->gpus.count; i++) {
+        const struct vgpu_gpu *gpu = vgpu_image_gpu(image, i);
+        if (!span_fits(gpu->attributes, sizeof(struct vgpu_attribute), _Alignof(struct vgpu_attribute), image->size)) {
+            return "damaged: a GPU's attributes lie outside of the file";
+        }
+        if (!ends_in_nul(gpu->name, sizeof(gpu->name)) || !ends_in_nul(gpu->serial, sizeof(gpu->serial))) {
+            return "damaged: a GPU's name or serial number does not end";
+        }
+        if (gpu->memory_reserved > gpu->memory_total || gpu->memory_used > gpu->memory_total - gpu->memory_reserved) {
+            return "damaged: a GPU has more memory in use than it has";
+        }
+    }
+    return NULL;
+}
+
+static const char *check_tables(const struct vgpu_image *image) {
+    if (image->faults.count > VGPU_FAULTS_MAX) {
+        return "damaged: more faults than a process can count";
+    }
+    for (uint32_t i = 0; i < image->faults.count; i++) {
+        if (!text_fits(image, vgpu_image_fault(image, i)->function)) {
+            return "damaged: a fault's function lies outside of the text";
+        }
+    }
+    const struct vgpu_path *paths = (const struct vgpu_path *)((const char *)image + image->paths.offset);
+    for (uint32_t i = 0; i < image->paths.count; i++) {
+        if (!text_fits(image, paths[i].path) || !text_fits(image, paths[i].target) ||
+            vgpu_length(vgpu_image_text(image, paths[i].path)) != paths[i].path_length ||
+            vgpu_length(vgpu_image_text(image, paths[i].target)) != paths[i].target_length) {
+            return "damaged: a row of the path table lies outside of the text";
+        }
+    }
+    if (!names_fit(image, image->gate.allow) || !names_fit(image, image->gate.deny)) {
+        return "damaged: a name of the gate's policy lies outside of the text";
+    }
+    return NULL;
+}
+
+const char *vgpu_image_check(const void *bytes, uint64_t size) {
+    const struct vgpu_image *image = bytes;
+    /* Magic, version and size stand at the same place in every version, so that an image of any version is recognised. */
+    if (size < offsetof(struct vgpu_image, build_id)) {
+        return "truncated: shorter than the start of a host image";
+    }
+    for (int i = 0; i < VGPU_MAGIC_SIZE; i++) {
+        if (image->magic[i] != image_magic[i]) {
+            return "foreign: it does not start with VGPUHOST";
+        }
+    }
+    if (image->version < 1 || image->version > VGPU_IMAGE_VERSION) {
+        return "of another version: these shims read host images of version 1";
+    }
+    if (image->size != size || size < sizeof(*image) || image->header_size != sizeof(*image)) {
+        return "truncated: its size is not the one that it was written with";
+    }
+    const uint64_t row = _Alignof(struct vgpu_gpu);
+    if (!span_fits(image->text, 1, 1, size) || !span_fits(image->gpus, sizeof(struct vgpu_gpu), row, size) ||
+        !span_fits(image->faults, sizeof(struct vgpu_fault), row, size) ||
+        !span_fits(image->paths, sizeof(struct vgpu_path), row, size) ||
+        !span_fits(image->gate.allow, sizeof(uint32_t), sizeof(uint32_t), size) ||
+        !span_fits(image->gate.deny, sizeof(uint32_t), sizeof(uint32_t), size)) {
+        return "damaged: a table lies outside of the file";
+    }
+    if (image->text.count == 0 || *((const char *)bytes + image->text.offset + image->text.count - 1) != '\0') {
+        return "damaged: its text does not end";
+    }
+    if (!ends_in_nul(image->driver.version, sizeof(image->driver.version)) ||
+        !ends_in_nul(image->driver.nvml_version, sizeof(image->driver.nvml_version))) {
+        return "damaged: a driver version does not end";
+    }
+    const char *reason = check_gpus(image);
+    return reason != NULL ? reason : check_tables(image);
+}
+
+const char *vgpu_image_open(const char *path, const struct vgpu_image **image) {
+    *image = NULL;
+    long fd = vgpu_raw6(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (fd < 0) {
+        return "missing: the file that VGPU_HOST names cannot be opened";
+    }
+    struct statx facts;
+    const char *reason = "missing: the file that VGPU_HOST names cannot be mapped";
+    if (vgpu_raw6(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_SIZE, (long)&facts, 0) == 0) {
+        if (facts.stx_size == 0) {
+            reason = "truncated: the file is empty";
+        } else {
+            long at = vgpu_raw6(SYS_mmap, 0, (long)facts.stx_size, PROT_READ, MAP_PRIVATE, fd, 0);
+            if (at > 0) {
+                reason = vgpu_image_check((const void *)at, facts.stx_size);
+                if (reason == NULL) {
+                    *image = (const struct vgpu_image *)at;
+                } else {
+                    vgpu_raw3(SYS_munmap, at, (long)facts.stx_size, 0);
+                }
+            }
+        }
+    }
+    vgpu_raw3(SYS_close, fd, 0, 0);
+    return reason;
+}
+
+void vgpu_image_close(const struct vgpu_image *image) {
+    if (image != NULL) {
+        vgpu_raw3(SYS_munmap, (long)image, (long)image->size, 0);
+    }
+}
+
+const char *vgpu_image_text(const struct vgpu_image *image, uint32_t offset) { return (const char *)image + offset; }
+
+const struct vgpu_gpu *vgpu_image_gpu(const struct vgpu_image *image, uint32_t i) {
+    return i < image->gpus.count ? (const struct vgpu_gpu *)((const char *)image + image->gpus.offset) + i : NULL;
+}
+
+const struct vgpu_attribute *vgpu_image_attributes(const struct vgpu_image *image, const struct vgpu_gpu *gpu) {
+    return (const struct vgpu_attribute *)((const char *)image + gpu->attributes.offset);
+}
+
+const struct vgpu_fault *vgpu_image_fault(const struct vgpu_image *image, uint32_t i) {
+    return i < image->faults.count ? (const struct vgpu_fault *)((const char *)image + image->faults.offset) + i : NULL;
+}

@@ -1,0 +1,87 @@
+/* Look-ups in the path table, on the caller's stack. Uses no libc symbol. */
+#include "vgpu/paths.h"
+
+#include "vgpu/image.h"
+#include "vgpu/raw.h"
+
+/* Answers the path behind the separators and `.` components at its start: "//./sys" -> "sys". */
+static const char *skip_separators(const char *path) {
+    for (;;) {
+        while (*path == '/') {
+            path++;
+        }
+        if (path[0] == '.' && (path[1] == '/' || path[1] == '\0')) {
+            path++;
+            continue;
+        }
+        return path;
+    }
+}
+
+/* Compares the table's normal `row` with the program's `path`, `//` and `/./` folded. Answers what is left of `path`
+ * behind the row ("" or "vendor"), or NULL. */
+static const char *match(const char *row, const char *path) {
+    for (;;) {
+        row = skip_separators(row);
+        path = skip_separators(path);
+        if (*row == '\0') {
+            return path;
+        }
+        while (*row != '\0' && *row != '/') {
+            if (*row++ != *path++) {
+                return (const char *)0;
+            }
+        }
+        if (*path != '/' && *path != '\0') {
+            return (const char *)0;
+        }
+    }
+}
+
+static int append(char *out, uint64_t size, uint64_t *at, const char *text) {
+    while (*text != '\0') {
+        if (*at + 1 >= size) {
+            return -1;
+        }
+        out[(*at)++] = *text++;
+    }
+    out[*at] = '\0';
+    return 0;
+}
+
+int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, uint64_t size,
+                   const struct vgpu_path **entry) {
+    if (image == (const struct vgpu_image *)0 || !vgpu_path_candidate(path)) {
+        return 0;
+    }
+    const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
+    for (uint32_t i = 0; i < image->paths.count; i++) {
+        const char *rest = match(vgpu_image_text(image, rows[i].path), path);
+        if (rest == (const char *)0 || (rows[i].kind == VGPU_PATH_EXACT && *rest != '\0')) {
+            continue;
+        }
+        if (entry != (const struct vgpu_path **)0) {
+            *entry = &rows[i];
+        }
+        uint64_t at = 0;
+        int full = append(out, size, &at, vgpu_image_text(image, rows[i].target));
+        if (full == 0 && *rest != '\0') {
+            full = append(out, size, &at, "/") != 0 || append(out, size, &at, rest) != 0;
+        }
+        return full == 0 ? 1 : -1;
+    }
+    return 0;
+}
+
+const struct vgpu_path *vgpu_path_device(const struct vgpu_image *image, uint64_t st_dev, uint64_t st_ino) {
+    if (image == (const struct vgpu_image *)0) {
+        return (const struct vgpu_path *)0;
+    }
+    const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
+    for (uint32_t i = 0; i < image->paths.count; i++) {
+        if (rows[i].device && rows[i].tree_ino == st_ino && rows[i].tree_dev == st_dev) {
+            return &rows[i];
+        }
+    }
+    return (const struct vgpu_path *)0;
+}

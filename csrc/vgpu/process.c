@@ -1,0 +1,219 @@
+/* The state of a shim in a process. Set up once, by whichever call comes first: no constructor runs.
+ *
+ * Threads: `started` goes 0 -> 1 -> 2; who finds 1 waits by yielding, as set-up is some ten system calls. Fork: the lock and
+ * `alive` are on a page that the kernel clears in the child. Signal handlers: a handler that interrupts set-up in its own
+ * thread would wait for ever, so it is told "too early" (the guard below) and gets the real function. */
+#include "vgpu/process.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vgpu/environment.h"
+#include "vgpu/image.h"
+#include "vgpu/raw.h"
+
+/* Set while this thread is inside set_up: 4 bytes of initial-exec TLS, so that reading it never allocates. */
+static __thread int setting_up __attribute__((tls_model("initial-exec")));
+
+enum { FORK_PAGE_SIZE = 4096 };
+
+static struct vgpu_process own;
+
+static void write_init(struct vgpu_process *process, const char *refusal) {
+    char program[4096];
+    long got = vgpu_raw3(SYS_readlink, (long)"/proc/self/exe", (long)program, sizeof(program) - 1);
+    program[got > 0 ? got : 0] = '\0';
+    struct vgpu_event event = {
+        .kind = VGPU_RECORD_INIT,
+        .library = (uint8_t)process->library,
+        .inputs = 1,
+        .in = {process->image_state},
+        .text = program,
+    };
+    vgpu_trace_write(&process->trace, &event);
+    if (refusal != NULL) {
+        event.kind = VGPU_RECORD_REFUSED;
+        event.inputs = 0;
+        event.text = refusal;
+        vgpu_trace_write(&process->trace, &event);
+    }
+}
+
+static void make_fork_page(struct vgpu_process *process) {
+    long at = vgpu_raw6(SYS_mmap, 0, FORK_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    process->fork_page = &process->spare_page;
+    if (at > 0) {
+        vgpu_raw3(SYS_madvise, at, FORK_PAGE_SIZE, MADV_WIPEONFORK);
+        process->fork_page = (struct vgpu_fork_page *)at;
+    }
+    process->fork_page->alive = 1;
+}
+
+static void set_up(struct vgpu_process *process, const char *host, const char *trace) {
+    if (trace != NULL) {
+        vgpu_trace_open(&process->trace, trace);
+    }
+    const char *refusal = NULL;
+    if (host != NULL) {
+        refusal = vgpu_image_open(host, &process->image);
+        process->image_state = refusal == NULL ? VGPU_IMAGE_MAPPED : VGPU_IMAGE_REFUSED;
+    }
+    make_fork_page(process);
+    if (!process->fixed_facts) {
+        vgpu_facts_gather(&process->facts);
+    }
+    write_init(process, refusal);
+}
+
+struct vgpu_process *vgpu_process_new(const char *host, const char *trace) {
+    struct vgpu_process *process = calloc(1, sizeof(*process));
+    if (process != NULL) {
+        set_up(process, host, trace);
+        process->facts.libc_ready = 1;
+        process->started = 2;
+    }
+    return process;
+}
+
+void vgpu_process_free(struct vgpu_process *process) {
+    if (process == NULL) {
+        return;
+    }
+    if (process->free_cuda != NULL) {
+        process->free_cuda(process);
+    }
+    if (process->free_nvml != NULL) {
+        process->free_nvml(process);
+    }
+    vgpu_image_close(process->image);
+    vgpu_trace_close(&process->trace);
+    if (process->fork_page != &process->spare_page) {
+        vgpu_raw3(SYS_munmap, (long)process->fork_page, FORK_PAGE_SIZE, 0);
+    }
+    free(process);
+}
+
+void vgpu_process_set_facts(struct vgpu_process *process, const struct vgpu_facts *facts) {
+    process->facts = *facts;
+    process->fixed_facts = 1;
+    process->gate = 0;
+}
+
+/* The value of a variable, from libc's environment or, where a program has cleared that before a shim's first use, from
+ * the one the process was started with (into `buffer`). getenv is not used: some programs, bash among them, have their own. */
+static const char *variable(const char *name, char *buffer, size_t size) {
+    size_t length = vgpu_length(name);
+    for (char **at = environ; at != NULL && *at != NULL; at++) {
+        size_t n = 0;
+        while (n < length && (*at)[n] == name[n]) {
+            n++;
+        }
+        if (n == length && (*at)[n] == '=') {
+            return *at + n + 1;
+        }
+    }
+    return vgpu_first_environment(name, buffer, size) > 0 ? buffer : NULL;
+}
+
+struct vgpu_process *vgpu_self(void) {
+    if (__atomic_load_n(&own.started, __ATOMIC_ACQUIRE) == 2) {
+        return &own;
+    }
+    if (setting_up) {
+        return &own;
+    }
+    uint32_t expected = 0;
+    if (__atomic_compare_exchange_n(&own.started, &expected, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        setting_up = 1;
+        char host[4096];
+        char trace[4096];
+        own.library = vgpu_this_library;
+        const char *host_path = variable("VGPU_HOST", host, sizeof(host));
+        set_up(&own, host_path, variable("VGPU_TRACE", trace, sizeof(trace)));
+        __atomic_store_n(&own.started, 2, __ATOMIC_RELEASE);
+        setting_up = 0;
+    }
+    while (__atomic_load_n(&own.started, __ATOMIC_ACQUIRE) != 2) {
+        vgpu_raw3(SYS_sched_yield, 0, 0, 0);
+    }
+    return &own;
+}
+
+enum vgpu_ready ensure_init(struct vgpu_process *process) {
+    if (__atomic_load_n(&process->started, __ATOMIC_ACQUIRE) != 2) {
+        return VGPU_TOO_EARLY;
+    }
+    uint32_t known = __atomic_load_n(&process->gate, __ATOMIC_ACQUIRE);
+    if (known != 0) {
+        return (enum vgpu_ready)(known - 1);
+    }
+    struct vgpu_facts facts = process->facts;
+    if (!process->fixed_facts) {
+        facts.calls_before = __atomic_fetch_add(&process->calls, 1, __ATOMIC_RELAXED);
+        /* libc sets both in its own initialiser, which runs before any constructor; a program may empty the first. */
+        facts.libc_ready |= environ != NULL || program_invocation_name[0] != '\0';
+    }
+    const char *reason;
+    enum vgpu_ready ready = vgpu_gate_ask(process->image, &facts, &reason);
+    struct vgpu_event event = {
+        .kind = VGPU_RECORD_GATE,
+        .library = (uint8_t)process->library,
+        .inputs = 1,
+        .in = {ready},
+        .text = reason,
+    };
+    if (ready == VGPU_TOO_EARLY) {
+        vgpu_trace_write(&process->trace, &event);
+        return ready;
+    }
+    uint32_t unknown = 0;
+    if (__atomic_compare_exchange_n(&process->gate, &unknown, 1 + (uint32_t)ready, 0, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE) &&
+        process->image != NULL) {
+        vgpu_trace_write(&process->trace, &event);
+    }
+    return ready;
+}
+
+int vgpu_process_forked(struct vgpu_process *process) {
+    int forked = !process->fork_page->alive;
+    process->fork_page->alive = 1;
+    return forked;
+}
+
+void vgpu_lock(struct vgpu_process *process) {
+    while (__atomic_exchange_n(&process->fork_page->lock, 1, __ATOMIC_ACQUIRE) != 0) {
+        vgpu_raw3(SYS_sched_yield, 0, 0, 0);
+    }
+}
+
+void vgpu_unlock(struct vgpu_process *process) { __atomic_store_n(&process->fork_page->lock, 0, __ATOMIC_RELEASE); }
+
+static void sleep_ms(uint32_t milliseconds) {
+    struct timespec left = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
+    while (vgpu_raw3(SYS_nanosleep, (long)&left, (long)&left, 0) == -EINTR) {
+    }
+}
+
+const struct vgpu_fault *vgpu_fault_for(struct vgpu_process *process, uint8_t library, const char *name,
+                                        uint64_t caller) {
+    const struct vgpu_image *image = process->image;
+    for (uint32_t i = 0; image != NULL && i < image->faults.count; i++) {
+        const struct vgpu_fault *fault = vgpu_image_fault(image, i);
+        if (!vgpu_same_text(vgpu_image_text(image, fault->function), name) ||
+            __atomic_fetch_add(&process->fault_calls[i], 1, __ATOMIC_RELAXED) < fault->after) {
+            continue;
+        }
+        if (fault->delay_ms != 0) {
+            struct vgpu_event event = {
+                .kind = VGPU_RECORD_ENTERED, .library = library, .caller = caller, .name = name};
+            vgpu_trace_write(&process->trace, &event);
+            sleep_ms(fault->delay_ms);
+        }
+        return fault;
+    }
+    return NULL;
+}

@@ -1,0 +1,22 @@
+"""Writes build_id.h: a hash of the C sources. Usage: build_id.py CSRC OUTPUT.
+
+The same hash is computed by ``vgpu_harness.shims.build`` in a checkout, to see whether the shims are those of the sources.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+SUFFIXES = {".c", ".h", ".def", ".in", ".py", ".txt"}
+
+
+def build_id(csrc: Path) -> str:
+    """The hash of all sources below `csrc`: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in csrc.rglob("*") if p.suffix in SUFFIXES and "__pycache__" not in p.parts):
+        digest.update(path.relative_to(csrc).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(f'#define VGPU_BUILD_ID "{build_id(Path(sys.argv[1]))}"\n')

@@ -1,0 +1,15 @@
+/* What the cffi module offers to Python: this file after `cc -E -P -DVGPU_CDEF`. */
+#include "vgpu/wire.h"
+
+#include "vgpu/image.h"
+#include "vgpu/trace.h"
+#include "vgpu/paths.h"
+#include "vgpu/gate.h"
+#include "vgpu/process.h"
+
+#if __has_include("cuda/api.h")
+#include "cuda/api.h"
+#endif
+#if __has_include("nvml/api.h")
+#include "nvml/api.h"
+#endif
