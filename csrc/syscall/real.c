@@ -1,0 +1,43 @@
+/* The real functions are those of the next library behind the shim, so that shims may be stacked. They are looked up
+ * together at the first call of any: dlsym is not async-signal-safe, and costs ten times a whole shim. A malloc that
+ * opens files while dlsym runs comes back here and finds the first rows filled in already. */
+#include "syscall/real.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+
+#define IS_NUMBER(type) (__builtin_types_compatible_p(type, int) || __builtin_types_compatible_p(type, ssize_t) ? 1 : 0)
+
+const struct vgpu_file_row vgpu_file_rows[VGPU_FILE_FUNCTIONS] = {
+#define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \
+    {#name, VGPU_FAMILY_##family, before, IS_NUMBER(type)},
+#include "syscall/syscall.def"
+};
+
+void *vgpu_reals[VGPU_FILE_FUNCTIONS];
+
+/* What a function does that this libc does not have: stat before glibc 2.33, statx before 2.28. */
+static long missing_number(void) {
+    errno = ENOSYS;
+    return -1;
+}
+
+static void *missing_pointer(void) {
+    errno = ENOSYS;
+    return NULL;
+}
+
+void *vgpu_real_resolve(enum vgpu_file_function function) {
+    int saved = errno;
+    for (int i = 0; i < VGPU_FILE_FUNCTIONS; i++) {
+        if (__atomic_load_n(&vgpu_reals[i], __ATOMIC_RELAXED) == NULL) {
+            void *real = dlsym(RTLD_NEXT, vgpu_file_rows[i].name);
+            if (real == NULL) {
+                real = vgpu_file_rows[i].number ? (void *)missing_number : (void *)missing_pointer;
+            }
+            __atomic_store_n(&vgpu_reals[i], real, __ATOMIC_RELAXED);
+        }
+    }
+    errno = saved;
+    return __atomic_load_n(&vgpu_reals[function], __ATOMIC_RELAXED);
+}

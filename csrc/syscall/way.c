@@ -1,0 +1,140 @@
+/* The way of a call: the quick filter, the path table, the gate, faults, the trace. */
+#include "syscall/files.h"
+#include "vgpu/image.h"
+#include "vgpu/paths.h"
+#include "vgpu/raw.h"
+
+uint64_t vgpu_file_candidates = UINT64_MAX;
+
+/* The image, or NULL where there is none, or set-up is under way below us: then files are real. */
+static const struct vgpu_image *image_of(struct vgpu_process *process) {
+    return __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2 ? process->image : NULL;
+}
+
+static uint64_t first_bytes(const struct vgpu_image *image) {
+    uint64_t bytes = 0;
+    if (image == NULL) {
+        return 0;
+    }
+    const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
+    for (uint32_t i = 0; i < image->paths.count; i++) {
+        const char *path = vgpu_image_text(image, rows[i].path);
+        if (path[1] == '\0') {
+            return UINT64_MAX;
+        }
+        bytes |= (uint64_t)1 << ((unsigned char)path[1] & 63);
+    }
+    return bytes;
+}
+
+struct vgpu_process *vgpu_file_self(void) {
+    struct vgpu_process *process = vgpu_self();
+    if (__atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) == UINT64_MAX &&
+        __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2) {
+        __atomic_store_n(&vgpu_file_candidates, first_bytes(process->image), __ATOMIC_RELAXED);
+    }
+    return process;
+}
+
+/* The gate is asked only for calls that the tree would answer: it counts them (gate.calls_before). */
+static int admitted(struct vgpu_process *process, const struct vgpu_image *image, enum vgpu_file_function function) {
+    const struct vgpu_file_row *row = &vgpu_file_rows[function];
+    return row->before || (image->gate.before_gate >> row->family & 1) != 0 || ensure_init(process) == VGPU_READY;
+}
+
+static void apply_fault(struct vgpu_file_call *call) {
+    const char *name = vgpu_file_rows[call->function].name;
+    const struct vgpu_fault *fault = vgpu_fault_for(call->process, VGPU_LIBRARY_SYSCALL, name, call->caller);
+    if (fault != NULL && (fault->flags & VGPU_FAULT_RESULT) != 0 && fault->result > 0) {
+        call->error = fault->result;
+        call->flags = VGPU_RECORD_FAULTED;
+    }
+}
+
+int vgpu_file_begin(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
+                    const char *path, uint64_t caller) {
+    const struct vgpu_image *image = image_of(process);
+    int found = vgpu_path_find(image, path, call->target, sizeof(call->target), &call->entry);
+    if (found == 0 || !admitted(process, image, function)) {
+        return 0;
+    }
+    call->process = process;
+    call->function = function;
+    call->path = path;
+    call->caller = caller;
+    call->saved_errno = errno;
+    call->error = found < 0 ? ENAMETOOLONG : 0;
+    call->flags = 0;
+    apply_fault(call);
+    return 1;
+}
+
+static void write_record(struct vgpu_file_call *call, int error) {
+    struct vgpu_event event = {
+        .kind = VGPU_RECORD_CALL,
+        .library = VGPU_LIBRARY_SYSCALL,
+        .flags = call->flags,
+        .result = error,
+        .caller = call->caller,
+        .name = vgpu_file_rows[call->function].name,
+        .text = call->path,
+    };
+    vgpu_trace_write(&call->process->trace, &event);
+    errno = error != 0 ? error : call->saved_errno;
+}
+
+long vgpu_file_end(struct vgpu_file_call *call, long answer) {
+    write_record(call, answer < 0 ? (int)-answer : 0);
+    return answer < 0 ? -1 : answer;
+}
+
+void *vgpu_file_end_pointer(struct vgpu_file_call *call, void *answer) {
+    write_record(call, answer == NULL ? errno : 0);
+    return answer;
+}
+
+/* How a stat of any kind knows a device's file where no path says so. Answers its row if the caller is to see the
+ * device. */
+static const struct vgpu_path *identify(struct vgpu_file_call *call, struct vgpu_process *process,
+                                        enum vgpu_file_function function, uint64_t caller, uint64_t dev, uint64_t ino) {
+    const struct vgpu_image *image = image_of(process);
+    const struct vgpu_path *entry = vgpu_path_device(image, dev, ino);
+    if (entry == NULL || !admitted(process, image, function)) {
+        return NULL;
+    }
+    call->process = process;
+    call->function = function;
+    call->path = vgpu_image_text(image, entry->path);
+    call->caller = caller;
+    call->entry = entry;
+    call->saved_errno = errno;
+    call->error = 0;
+    call->flags = 0;
+    apply_fault(call);
+    return entry;
+}
+
+int vgpu_identify_stat(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
+                       struct stat *to) {
+    struct vgpu_file_call call;
+    if (!S_ISREG(to->st_mode) || identify(&call, process, function, caller, to->st_dev, to->st_ino) == NULL) {
+        return 0;
+    }
+    if (call.error == 0) {
+        vgpu_device_stat(call.entry, to);
+    }
+    return (int)vgpu_file_end(&call, -call.error);
+}
+
+int vgpu_identify_statx(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
+                        struct statx *to) {
+    struct vgpu_file_call call;
+    uint64_t dev = makedev(to->stx_dev_major, to->stx_dev_minor);
+    if (!S_ISREG(to->stx_mode) || identify(&call, process, function, caller, dev, to->stx_ino) == NULL) {
+        return 0;
+    }
+    if (call.error == 0) {
+        vgpu_device_statx(call.entry, to);
+    }
+    return (int)vgpu_file_end(&call, -call.error);
+}

@@ -1,0 +1,119 @@
+"""The sessions of this project; `nox -l` is their table of contents."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint", "types"]
+
+PINS = "requirements-dev.txt"
+BUILD = ["scikit-build-core", "cffi", "cmake", "ninja"]
+TEST = ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis"]
+NOBODY = 65534
+ON_CI = "CI" in os.environ
+
+
+def _install(session: nox.Session, *extra: str) -> None:
+    """Installs this package, editable and with warnings as errors, and what the session needs, all of pinned versions."""
+    session.install("-c", PINS, *BUILD, *TEST, *extra)
+    build = Path(session.create_tmp()) / "build"
+    session.install("-c", PINS, "--no-build-isolation", "-Ccmake.define.VGPU_WERROR=ON", f"-Cbuild-dir={build}", "-e", ".")
+
+
+def _pytest(session: nox.Session, *args: str) -> None:
+    profile = "ci" if ON_CI else "default"
+    session.run("pytest", "-n", "2", f"--hypothesis-profile={profile}", *args)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests that need no foreign program, on two cores."""
+    _install(session)
+    _pytest(session, *session.posargs)
+
+
+@nox.session(default=False)
+def tests_user(session: nox.Session) -> None:
+    """The same tests as an ordinary user, from a wheel, outside of the checkout."""
+    if os.geteuid() != 0:
+        session.error("you are an ordinary user: `nox -s tests` is this session")
+    room = Path(session.create_tmp()) / "user"
+    shutil.rmtree(room, ignore_errors=True)
+    session.install("-c", PINS, *TEST, ".")
+    # The user may read neither root's home nor, perhaps, this checkout: the tests and the environment go where it may.
+    place = Path("/tmp") / f"vgpu-user-{os.getpid()}"  # noqa: S108 (mode 0700 below, owned by the user)
+    try:
+        place.mkdir(mode=0o700)
+        for name in ("tests", "docs"):
+            if Path(name).is_dir():
+                shutil.copytree(name, place / name)
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(name, place / name)
+        shutil.copytree(session.virtualenv.location, place / "venv", symlinks=True)
+        session.run("chown", "-R", f"{NOBODY}:{NOBODY}", str(place), external=True)
+        session.run(
+            "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+            "env", f"HOME={place}", f"TMPDIR={place}", str(place / "venv/bin/python"), "-m", "pytest", "-n", "2",
+            "-p", "no:cacheprovider", "--rootdir", str(place), str(place / "tests"), *session.posargs,
+            external=True,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and traps of Python (ruff) and the format of C (clang-format)."""
+    session.install("-c", PINS, "ruff", "clang-format")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    sources = [str(p) for p in sorted(Path("csrc").rglob("*.[ch]"))]
+    session.run("clang-format", "--dry-run", "--Werror", *sources, silent=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict mypy over the package."""
+    _install(session, "mypy", "types-psutil", "types-cffi")
+    session.run("mypy")
+
+
+@nox.session(default=False)
+def clients(session: nox.Session) -> None:
+    """Programs that nobody here wrote see the H100: nvidia-ml-py (PyPI) and lspci (Debian's pciutils)."""
+    _install(session, "nvidia-ml-py")
+    if shutil.which("lspci") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("apt-get", "install", "-y", "-q", "pciutils", external=True, silent=True)
+    _pytest(session, "clients", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Call-order fuzzing with random seeds and many more examples than the tests take."""
+    _install(session)
+    session.run("pytest", "-n", "2", "--hypothesis-profile=random", "-k", "fuzz", *session.posargs)
+
+
+@nox.session(default=False)
+def sanitize(session: nox.Session) -> None:
+    """The in-process tests over a build with UBSan, trapping at the first undefined behaviour."""
+    session.install("-c", PINS, *BUILD, *TEST)
+    build = Path(session.create_tmp()) / "build-ubsan"
+    session.install(
+        "-c", PINS, "--no-build-isolation", f"-Cbuild-dir={build}", "-Ccmake.build-type=Debug",
+        "-Ccmake.define.CMAKE_C_FLAGS=-fsanitize=undefined -fsanitize-undefined-trap-on-error", "-e", ".",
+    )  # fmt: skip
+    _pytest(session, "-k", "cuda or nvml or sequences or fuzz or gate", *session.posargs)
+
+
+@nox.session(default=False)
+def format(session: nox.Session) -> None:  # noqa: A001 (the name people look for)
+    """Rewrites Python and C in the project's format."""
+    session.install("-c", PINS, "ruff", "clang-format")
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+    session.run("clang-format", "-i", *[str(p) for p in sorted(Path("csrc").rglob("*.[ch]"))], silent=True)
