@@ -2,7 +2,9 @@
 #ifndef VGPU_ENVIRONMENT_H
 #define VGPU_ENVIRONMENT_H
 
+#ifndef VGPU_CDEF
 #include <stddef.h>
+#endif
 
 /* Reads `name` from /proc/self/environ into `buffer`. Answers the value's length, 0 if it is not there, empty, or
  * does not fit. */

@@ -1,6 +1,7 @@
 /* What the cffi module offers to Python: this file after `cc -E -P -DVGPU_CDEF`. */
 #include "vgpu/wire.h"
 
+#include "vgpu/environment.h"
 #include "vgpu/image.h"
 #include "vgpu/trace.h"
 #include "vgpu/paths.h"
