@@ -1,4 +1,4 @@
-"""Rebuilds changed C before the tests of a checkout: plain libraries never trigger an editable install's own rebuild."""
+"""Rebuilds changed C before the tests: plain libraries never trigger an editable install's own rebuild."""
 
 import importlib.util
 import os

@@ -18,10 +18,12 @@ ON_CI = "CI" in os.environ
 
 
 def _install(session: nox.Session, *extra: str) -> None:
-    """Installs this package, editable and with warnings as errors, and what the session needs, all of pinned versions."""
+    """Installs this package, editable, warnings as errors, and what the session needs, all of pinned versions."""
     session.install("-c", PINS, *BUILD, *TEST, *extra)
     build = Path(session.create_tmp()) / "build"
-    session.install("-c", PINS, "--no-build-isolation", "-Ccmake.define.VGPU_WERROR=ON", f"-Cbuild-dir={build}", "-e", ".")
+    session.install(
+        "-c", PINS, "--no-build-isolation", "-Ccmake.define.VGPU_WERROR=ON", f"-Cbuild-dir={build}", "-e", "."
+    )
 
 
 def _pytest(session: nox.Session, *args: str) -> None:
@@ -45,10 +47,10 @@ def tests_user(session: nox.Session) -> None:
     shutil.rmtree(room, ignore_errors=True)
     session.install("-c", PINS, *TEST, ".")
     # The user may read neither root's home nor, perhaps, this checkout: the tests and the environment go where it may.
-    place = Path("/tmp") / f"vgpu-user-{os.getpid()}"  # noqa: S108 (mode 0700 below, owned by the user)
+    place = Path("/tmp") / f"vgpu-user-{os.getpid()}"
     try:
         place.mkdir(mode=0o700)
-        for name in ("tests", "docs"):
+        for name in ("tests", "docs", "csrc"):
             if Path(name).is_dir():
                 shutil.copytree(name, place / name)
         for name in ("pyproject.toml", "README.md"):

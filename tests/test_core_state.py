@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from vgpu_harness._wire import ffi, lib
+
 from vgpu_harness.host import Gate, Host, write_image, write_tree
 from vgpu_harness.shims import shim_path
 from vgpu_harness.trace import Kind, Trace, create_trace
@@ -82,12 +82,15 @@ class TestGate:
         """The executable decides, a rule with `*` names a family, comm stands in for a hidden executable."""
         assert bool(lib.is_application_process(process.image, facts(**values))) is application
 
-    def test_a_comm_is_cut_at_15_bytes(self, image: Path, tmp_path: Path) -> None:
+    def test_a_comm_is_cut_at_15_bytes(self, tmp_path: Path) -> None:
         """A rule of more than 15 bytes names the program by what the kernel leaves of its name, and no shorter one."""
         host = Host(gate=Gate(deny=("ollama_llama_server",)))
         path = write_image(host, write_tree(host, tmp_path / "tree2"), tmp_path / "other.image")
         state = lib.vgpu_process_new(os.fsencode(path), ffi.NULL)
-        asked = [lib.is_application_process(state.image, facts(comm=name)) for name in (b"ollama_llama_se", b"ollama_llama_s")]
+        asked = [
+            lib.is_application_process(state.image, facts(comm=name))
+            for name in (b"ollama_llama_se", b"ollama_llama_s")
+        ]
         lib.vgpu_process_free(state)
         assert asked == [0, 1]
 
@@ -105,7 +108,7 @@ class TestEnvironment:
     PROGRAM = (
         "from vgpu_harness._wire import ffi, lib; import ctypes, os; ctypes.CDLL(None).clearenv();"
         "b = ffi.new('char[]', {size}); n = lib.vgpu_first_environment(b'VGPU_TEST', b, {size});"
-        "print(n, ffi.string(b).decode())"
+        "print(n, ffi.buffer(b)[:n].decode())"
     )
 
     def ask(self, size: int, environment: dict[str, str]) -> str:
@@ -128,8 +131,16 @@ class TestEnvironment:
 class TestFreestanding:
     def link(self, directory: Path, *sources: Path) -> subprocess.CompletedProcess[str]:
         """Links sources into a library that may use nothing."""
-        flags = ["-O2", "-fPIC", "-shared", "-ffreestanding", "-fno-tree-loop-distribute-patterns", "-fno-stack-protector"]
-        command = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", *flags, "-nostdlib", "-Wl,-z,defs", f"-I{CSRC}", "-o", str(directory / "x.so")]
+        flags = [
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-ffreestanding",
+            "-fno-tree-loop-distribute-patterns",
+            "-fno-stack-protector",
+        ]
+        command = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", *flags, "-nostdlib", "-Wl,-z,defs", f"-I{CSRC}"]
+        command += ["-o", str(directory / "x.so")]
         return subprocess.run([*command, *map(str, sources)], capture_output=True, text=True, check=False)
 
     def test_what_the_auditor_uses_needs_no_libc(self, tmp_path: Path) -> None:
@@ -144,8 +155,12 @@ class TestFreestanding:
 
     def test_the_built_auditor_has_no_undefined_symbol(self) -> None:
         """The library as installed needs nothing, and exports the two functions that ld.so looks for."""
-        listing = subprocess.run(["nm", "-D", str(shim_path("audit"))], capture_output=True, text=True, check=True).stdout
-        assert sorted(line.split()[-2:] for line in listing.splitlines()) == [["T", "la_objopen"], ["T", "la_version"]]
+        command = ["nm", "-D", str(shim_path("audit"))]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert sorted(line.split()[-2:] for line in listing.stdout.splitlines()) == [
+            ["T", "la_objopen"],
+            ["T", "la_version"],
+        ]
 
 
 class TestAuditor:
@@ -161,7 +176,7 @@ class TestAuditor:
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
         mapped = {r.text: r.inputs[0] for r in Trace.open(tmp_path / "trace").records if r.kind == Kind.MAPPED}
         assert os.path.realpath("/bin/true") in mapped
-        assert any(os.path.basename(path).startswith("libc.so") for path in mapped)
+        assert any(Path(path).name.startswith("libc.so") for path in mapped)
         assert all(mapped.values())
 
     def test_without_a_trace_the_program_is_left_alone(self, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Writes build_id.h: a hash of the C sources. Usage: build_id.py CSRC OUTPUT.
 
-The same hash is computed by ``vgpu_harness.shims.build`` in a checkout, to see whether the shims are those of the sources.
+``vgpu_harness.shims.build`` computes the same hash in a checkout, to see whether the shims are those of the sources.
 """
 
 import hashlib

@@ -19,7 +19,8 @@ def text(value):
 devices = []
 for i in range(n.nvmlDeviceGetCount()):
     h = n.nvmlDeviceGetHandleByIndex(i)
-    pci, memory, v2 = n.nvmlDeviceGetPciInfo(h), n.nvmlDeviceGetMemoryInfo(h), n.nvmlDeviceGetMemoryInfo(h, n.nvmlMemory_v2)
+    pci, memory = n.nvmlDeviceGetPciInfo(h), n.nvmlDeviceGetMemoryInfo(h)
+    v2 = n.nvmlDeviceGetMemoryInfo(h, n.nvmlMemory_v2)
     assert n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByUUID(n.nvmlDeviceGetUUID(h))) == i
     assert n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByPciBusId(pci.busId)) == i
     devices.append({
@@ -73,8 +74,10 @@ def test_the_default_host(vgpu_run: MakeRun) -> None:
 
 def test_every_field_is_the_host_files(vgpu_run: MakeRun) -> None:
     """With another host, each answer is that host's: nothing above was a constant."""
-    first = Gpu(pci="0002:81:00.0", name="NVIDIA Test 1", uuid="GPU-01234567-89ab-cdef-0123-456789abcdef", compute="8.6",
-                memory_mib=24576, reserved_mib=300, used_mib=1000, minor=3)  # fmt: skip
+    first = Gpu(
+        pci="0002:81:00.0", name="NVIDIA Test 1", uuid="GPU-01234567-89ab-cdef-0123-456789abcdef", minor=3,
+        compute="8.6", memory_mib=24576, reserved_mib=300, used_mib=1000,
+    )  # fmt: skip
     host = Host(driver=Driver(version="570.124.06"), gpu=(first, Gpu(profile="a100-80gb-sxm4", pci="0000:41:00.0")))
     answer = json.loads(python(vgpu_run, LOOK, host).stdout)
     one, two = answer["devices"]
@@ -91,7 +94,9 @@ def test_init_and_shutdown_are_counted(vgpu_run: MakeRun) -> None:
     assert python(vgpu_run, COUNT).stdout.splitlines() == ["0 0 0 0 1 1", "0 1"]
 
 
-@pytest.mark.parametrize("call", ["nvmlDeviceGetCount()", "nvmlDeviceGetHandleByIndex(0)", "nvmlSystemGetDriverVersion()"])
+@pytest.mark.parametrize(
+    "call", ["nvmlDeviceGetCount()", "nvmlDeviceGetHandleByIndex(0)", "nvmlSystemGetDriverVersion()"]
+)
 def test_uninitialised_raises_the_right_exception(vgpu_run: MakeRun, call: str) -> None:
     """Before nvmlInit the binding raises NVMLError_Uninitialized."""
     code = f"import pynvml as n\ntry:\n    n.{call}\nexcept n.NVMLError_Uninitialized as error:\n    print(error)"
