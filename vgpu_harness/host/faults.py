@@ -37,11 +37,13 @@ def known_functions() -> frozenset[str]:
 
 
 def _function(name: str) -> str:
-    if _ENTRY_POINT.fullmatch(name) and (known := known_functions()) and name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        raise wrong(
-            "no shim has this function", f"did you mean {near[0]!r}?" if near else "write one that a client calls"
-        )
+    if api := _ENTRY_POINT.fullmatch(name):
+        # A module that was built without an API knows none of its functions, and cannot tell a misspelt one.
+        known = [one for one in known_functions() if one.startswith(api[1])]
+        if known and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else "write one that a client calls"
+            raise wrong("no shim has this function", remedy)
     return name
 
 
