@@ -60,7 +60,7 @@ def test_a_limit_on_file_size_leaves_the_old_trace(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["trace"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trace"]
 
 
 @pytest.mark.parametrize("place", ["missing/trace", "folder"])
@@ -69,7 +69,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> 
     (tmp_path / "folder").mkdir()
     with pytest.raises(TraceError, match=str(tmp_path / place)):
         create_trace(tmp_path / place, MINIMUM_SIZE)
-    assert os.listdir(tmp_path) == ["folder"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
 def test_the_error_can_be_sent_between_processes() -> None:

@@ -4,13 +4,26 @@ import json
 from dataclasses import fields, replace
 
 import pytest
-
 from vgpu_harness._wire import lib
+
 from vgpu_harness.trace import Kind, Library, Record
 from vgpu_harness.trace.text import to_json, to_line
 
 CALL = Record(
-    Kind.CALL, 2_500_000_000, 41, 42, 40, Library.CUDA, "cuDeviceGet", "0000:00:05.0", (0,), (7,), 0, 0x7F01, False, False
+    Kind.CALL,
+    2_500_000_000,
+    41,
+    42,
+    40,
+    Library.CUDA,
+    "cuDeviceGet",
+    "0000:00:05.0",
+    (0,),
+    (7,),
+    0,
+    0x7F01,
+    False,
+    False,
 )
 
 

@@ -8,9 +8,6 @@
 #include "vgpu/gate.h"
 #include "vgpu/process.h"
 
-#if __has_include("cuda/api.h")
 #include "cuda/api.h"
-#endif
-#if __has_include("nvml/api.h")
 #include "nvml/api.h"
-#endif
+#include "syscall/names.h"

@@ -5,6 +5,7 @@ A fault is one of four kinds, told apart by the key that only this kind has: ``f
 """
 
 import difflib
+import itertools
 import re
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,6 @@ from vgpu_harness.host.base import TEMPLATE, Model, wrong
 SONAMES = {"cuda": "libcuda.so.1", "nvml": "libnvidia-ml.so.1"}
 """DT_SONAME of the shims that stand in for a library of NVIDIA's, by the shim's short name."""
 
-_ENTRY_POINT = re.compile(r"(cu|nvml)[A-Z]\w*", re.ASCII)
 _CALL = "vgpu_call_"
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -30,20 +30,21 @@ Identifier = Annotated[str, AfterValidator(_identifier)]
 
 
 def known_functions() -> frozenset[str]:
-    """The entry points of the CUDA and NVML shims, as their own lists have them."""
-    from vgpu_harness._wire import lib
+    """What the CUDA, NVML and file shims answer, as their own lists have it."""
+    from vgpu_harness._wire import ffi, lib
 
-    return frozenset(name.removeprefix(_CALL) for name in dir(lib) if name.startswith(_CALL))
+    entries = {name.removeprefix(_CALL) for name in dir(lib) if name.startswith(_CALL)}
+    count = itertools.count()
+    files = iter(lambda: lib.vgpu_file_name(next(count)), ffi.NULL)
+    return frozenset(entries | {ffi.string(name).decode() for name in files})
 
 
 def _function(name: str) -> str:
-    if api := _ENTRY_POINT.fullmatch(name):
-        # A module that was built without an API knows none of its functions, and cannot tell a misspelt one.
-        known = [one for one in known_functions() if one.startswith(api[1])]
-        if known and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else "write one that a client calls"
-            raise wrong("no shim has this function", remedy)
+    known = known_functions()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "write one that a client calls"
+        raise wrong("no shim has this function", remedy)
     return name
 
 

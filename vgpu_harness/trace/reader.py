@@ -46,10 +46,10 @@ _RECORD, _RECORD_FIELDS = _layout("vgpu_record")
 _MORE, _ = _layout("vgpu_more")
 
 # The reader below takes a record's numbers by their place: a field that moves in wire.h must move here.
-if _RECORD_FIELDS != (
+if (
     *("state", "index", "kind", "slots", "library", "flags", "inputs", "outputs"),
     *("time_ns", "pid", "tid", "parent", "result", "caller", "in", "out", "text"),
-):
+) != _RECORD_FIELDS:
     raise ImportError(f"struct vgpu_record has the fields {_RECORD_FIELDS}, which this reader does not know")
 
 
@@ -109,7 +109,9 @@ class Trace:
             if isinstance(error, TraceError):
                 raise
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise TraceError(f"{place}: cannot read the trace: {reason}; give a trace file or a run directory") from error
+            raise TraceError(
+                f"{place}: cannot read the trace: {reason}; give a trace file or a run directory"
+            ) from error
 
     def __repr__(self) -> str:
         return f"<Trace {self.path} used={self.used}/{self.capacity} dropped={self.dropped}>"

@@ -1,0 +1,38 @@
+/* What the CUDA room offers: for each entry point a function that takes the state of a process.
+ *
+ *   vgpu_call_cuInit(process, flags)          as a test calls it
+ *   vgpu_from_cuInit(process, caller, flags)  as the exported cuInit calls it, with its return address */
+#ifndef VGPU_CUDA_API_H
+#define VGPU_CUDA_API_H
+
+#include "cuda/types.h"
+#include "vgpu/process.h"
+
+/* The same helper as in vgpu/call.h, which cffi does not read. */
+#ifdef VGPU_CDEF
+#undef VGPU_AND
+#define VGPU_AND(...) , ##__VA_ARGS__
+#else
+#include "vgpu/call.h"
+#endif
+
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
+    CUresult vgpu_call_##name(struct vgpu_process *process VGPU_AND parameters);
+#include "cuda/cuda.def"
+
+/* The list itself, for tests: names in the list's order, NULL past its end; and each name's enum vgpu_when. */
+const char *vgpu_cuda_name(uint32_t i);
+int vgpu_cuda_when(uint32_t i);
+
+#ifndef VGPU_CDEF
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
+    CUresult vgpu_from_##name(struct vgpu_process *process, uint64_t caller VGPU_AND parameters);
+#include "cuda/cuda.def"
+
+/* What cuGetProcAddress answers, in the list's order: the exported functions. In a module without exports (the tests')
+ * these are its vgpu_call_ functions. */
+typedef void (*vgpu_cuda_function)(void);
+extern const vgpu_cuda_function vgpu_cuda_functions[];
+#endif
+
+#endif

@@ -1,0 +1,207 @@
+/* The questions about a device. The order of checks is that of NVIDIA's library: the out pointer, the device, the rest.
+ */
+#include <string.h>
+
+#include "cuda/model.h"
+#include "vgpu/gpu_text.h"
+#include "vgpu/image.h"
+
+static const char lower[] = "0123456789abcdef";
+
+struct vgpu_device *vgpu_cuda_device(struct vgpu_process *process, CUdevice dev) {
+    return dev >= 0 && (uint32_t)dev < process->cuda->devices ? &process->cuda->device[dev] : NULL;
+}
+
+void vgpu_cuda_say_pci(struct vgpu_call *call, const struct vgpu_device *device) {
+    vgpu_put_pci(call->text, device->gpu, 4, lower);
+    call->event.text = call->text;
+}
+
+uint64_t vgpu_cuda_total(const struct vgpu_device *device) {
+    return device->gpu->memory_total - device->gpu->memory_reserved;
+}
+
+uint64_t vgpu_cuda_free(const struct vgpu_device *device) {
+    uint64_t total = vgpu_cuda_total(device);
+    uint64_t taken = device->gpu->memory_used + device->allocated;
+    return taken < total ? total - taken : 0;
+}
+
+CUresult vgpu_cuDeviceGetCount(struct vgpu_process *process, struct vgpu_call *call, int *count) {
+    if (count == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    *count = (int)process->cuda->devices;
+    vgpu_call_output(call, count, sizeof(*count));
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuDeviceGet(struct vgpu_process *process, struct vgpu_call *call, CUdevice *device, int ordinal) {
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *found = vgpu_cuda_device(process, ordinal);
+    if (found == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    *device = ordinal;
+    vgpu_call_output(call, device, sizeof(*device));
+    vgpu_cuda_say_pci(call, found);
+    return CUDA_SUCCESS;
+}
+
+int32_t vgpu_cuda_attribute(struct vgpu_process *process, const struct vgpu_gpu *gpu, CUdevice_attribute attribute) {
+    switch (attribute) {
+    case VGPU_ATTRIBUTE_COMPUTE_MAJOR:
+        return gpu->compute_major;
+    case VGPU_ATTRIBUTE_COMPUTE_MINOR:
+        return gpu->compute_minor;
+    case VGPU_ATTRIBUTE_PCI_DOMAIN_ID:
+        return (int32_t)gpu->pci_domain;
+    case VGPU_ATTRIBUTE_PCI_BUS_ID:
+        return (int32_t)gpu->pci_bus;
+    case VGPU_ATTRIBUTE_PCI_DEVICE_ID:
+        return (int32_t)gpu->pci_device;
+    default:
+        break;
+    }
+    const struct vgpu_attribute *list = vgpu_image_attributes(process->image, gpu);
+    for (uint32_t i = 0; i < gpu->attributes.count; i++) {
+        if (list[i].id == attribute) {
+            return list[i].value;
+        }
+    }
+    return 0;
+}
+
+/* An attribute of cuda.h 13.0 (1 to 147) that the host does not state is 0, as what a device lacks is; any other number
+ * is an invalid value (measured by the lupine project; cuda-python's tests rely on it). */
+CUresult vgpu_cuDeviceGetAttribute(struct vgpu_process *process, struct vgpu_call *call, int *pi,
+                                   CUdevice_attribute attrib, CUdevice dev) {
+    if (pi == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *device = vgpu_cuda_device(process, dev);
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    if (attrib < VGPU_ATTRIBUTE_FIRST || attrib > VGPU_ATTRIBUTE_LAST) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    *pi = vgpu_cuda_attribute(process, device->gpu, attrib);
+    vgpu_call_output(call, pi, sizeof(*pi));
+    vgpu_cuda_say_pci(call, device);
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuDeviceGetUuid(struct vgpu_process *process, struct vgpu_call *call, CUuuid *uuid, CUdevice dev) {
+    if (uuid == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *device = vgpu_cuda_device(process, dev);
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    memcpy(uuid->bytes, device->gpu->uuid, sizeof(uuid->bytes));
+    vgpu_put_uuid(call->text, device->gpu->uuid);
+    call->event.text = call->text;
+    return CUDA_SUCCESS;
+}
+
+/* They differ for parts of a GPU only (MIG), where _v2 names the part. */
+CUresult vgpu_cuDeviceGetUuid_v2(struct vgpu_process *process, struct vgpu_call *call, CUuuid *uuid, CUdevice dev) {
+    return vgpu_cuDeviceGetUuid(process, call, uuid, dev);
+}
+
+CUresult vgpu_cuDeviceGetName(struct vgpu_process *process, struct vgpu_call *call, char *name, int len, CUdevice dev) {
+    if (name == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *device = vgpu_cuda_device(process, dev);
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    if (len <= 0) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    size_t length = strnlen(device->gpu->name, sizeof(device->gpu->name) - 1);
+    size_t room = (size_t)len - 1;
+    memcpy(name, device->gpu->name, length < room ? length : room);
+    name[length < room ? length : room] = '\0';
+    call->event.text = name;
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuDeviceTotalMem_v2(struct vgpu_process *process, struct vgpu_call *call, size_t *bytes, CUdevice dev) {
+    if (bytes == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *device = vgpu_cuda_device(process, dev);
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    *bytes = vgpu_cuda_total(device);
+    vgpu_call_output(call, bytes, sizeof(*bytes));
+    vgpu_cuda_say_pci(call, device);
+    return CUDA_SUCCESS;
+}
+
+/* 32 bits hold no more than 4 GiB - 1. */
+CUresult vgpu_cuDeviceTotalMem(struct vgpu_process *process, struct vgpu_call *call, unsigned int *bytes,
+                               CUdevice dev) {
+    if (bytes == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *device = vgpu_cuda_device(process, dev);
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    uint64_t total = vgpu_cuda_total(device);
+    *bytes = total < UINT32_MAX ? (unsigned int)total : UINT32_MAX;
+    vgpu_call_output(call, bytes, sizeof(*bytes));
+    vgpu_cuda_say_pci(call, device);
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuDeviceGetPCIBusId(struct vgpu_process *process, struct vgpu_call *call, char *pciBusId, int len,
+                                  CUdevice dev) {
+    if (pciBusId == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    struct vgpu_device *device = vgpu_cuda_device(process, dev);
+    if (device == NULL) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    if (len < VGPU_PCI_TEXT_SIZE) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    vgpu_put_pci(pciBusId, device->gpu, 4, lower);
+    call->event.text = pciBusId;
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuDeviceGetByPCIBusId(struct vgpu_process *process, struct vgpu_call *call, CUdevice *dev,
+                                    const char *pciBusId) {
+    if (dev == NULL || pciBusId == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    call->event.text = pciBusId;
+    uint32_t domain;
+    uint32_t bus;
+    uint32_t slot;
+    uint32_t function;
+    if (!vgpu_take_pci(pciBusId, &domain, &bus, &slot, &function)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    for (uint32_t i = 0; i < process->cuda->devices; i++) {
+        struct vgpu_device *device = &process->cuda->device[i];
+        const struct vgpu_gpu *gpu = device->gpu;
+        if (gpu->pci_domain == domain && gpu->pci_bus == bus && gpu->pci_device == slot && function == 0) {
+            *dev = (CUdevice)i;
+            vgpu_call_output(call, dev, sizeof(*dev));
+            vgpu_cuda_say_pci(call, device);
+            return CUDA_SUCCESS;
+        }
+    }
+    return CUDA_ERROR_INVALID_DEVICE;
+}

@@ -1,0 +1,20 @@
+/* The list of entry points as data. */
+#include "nvml/api.h"
+
+static const struct {
+    const char *name;
+    int when;
+} entries[] = {
+#define VGPU_NVML(name, when, parameters, arguments, inputs) {#name, VGPU_WHEN_##when},
+#include "nvml/nvml.def"
+};
+
+enum { ENTRIES = sizeof(entries) / sizeof(entries[0]) };
+
+const char *vgpu_nvml_name(uint32_t i) {
+    return i < ENTRIES ? entries[i].name : NULL;
+}
+
+int vgpu_nvml_when(uint32_t i) {
+    return i < ENTRIES ? entries[i].when : -1;
+}

@@ -1,0 +1,150 @@
+"""Hand-made evidence: a sound discovery of each generation, and how to spoil it."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vgpu_harness.discovery import log
+from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.discovery.facts import Facts, File, Needs, Resolution
+from vgpu_harness.trace import Kind, Library, Record
+
+SHIM = "/site/lib/libvgpu-cuda.so"
+NVML_SHIM = "/site/lib/libvgpu-nvml.so"
+PROGRAM = "/run/ollama/bin/ollama"
+LIBRARY_DIRECTORY = "/run/ollama/lib/ollama"
+LINK = f"{LIBRARY_DIRECTORY}/libcuda.so.1"
+BACKEND = f"{LIBRARY_DIRECTORY}/cuda_v13/libggml-cuda.so"
+FOREIGN = "/opt/other/libcuda.so.1"
+UUID = "GPU-00000000-0000-0000-0000-000000000001"
+PCI = "0000:00:05.0"
+SERVE, CHILD, SECOND = 100, 101, 102
+GIB = 1 << 30
+
+PRELOADED = File(path=SHIM, real=SHIM, identity=(1, 1), soname="libcuda.so.1", role="cuda", delivered=True)
+PRELOADED_NVML = File(
+    path=NVML_SHIM, real=NVML_SHIM, identity=(1, 2), soname="libnvidia-ml.so.1", role="nvml", delivered=True
+)
+LINKED = PRELOADED.model_copy(update={"path": LINK})
+OTHER = File(path=FOREIGN, real=FOREIGN, identity=(2, 1), soname="libcuda.so.1", role="cuda")
+ABSENT = File(path="/nowhere/shim.so", problem="does not exist")
+
+LOG_A = f"""\
+time=1 level=INFO source=gpu.go:217 msg="looking for compatible GPUs"
+time=1 level=DEBUG source=gpu.go:569 msg="discovered GPU libraries" paths=[{SHIM}]
+time=1 level=INFO source=types.go:131 msg="inference compute" id={UUID} library=cuda variant=v13 compute=9.0 \
+driver=13.0 name="NVIDIA H100 80GB HBM3" total="79.2 GiB" available="79.2 GiB"
+"""
+
+LOG_B = f"""\
+time=1 level=INFO source=server.go:430 msg="starting runner" cmd="{PROGRAM} runner --ollama-engine --port 1"
+time=1 level=DEBUG source=runner.go:1 msg="bootstrap discovery took" duration=30ms
+time=1 level=DEBUG source=runner.go:1 msg="verifying if device is supported" compute=9.0 id={UUID} pci_id={PCI}
+time=1 level=INFO source=types.go:42 msg="inference compute" id={UUID} filter_id="" library=CUDA compute=9.0 \
+name=CUDA0 description="NVIDIA H100 80GB HBM3" libdirs=ollama,cuda_v13 driver=13.0 \
+pci_id={PCI} type=discrete total="79.6 GiB" available="79.2 GiB"
+"""
+
+NO_GPU = 'time=1 level=INFO source=types.go:60 msg="inference compute" id=cpu library=cpu compute="" name=cpu\n'
+
+
+@dataclass
+class Story:
+    """What happened, in a form that a test can change before it makes evidence of it."""
+
+    facts: Facts
+    log: str
+    records: list[Record] = field(default_factory=list)
+    dropped: int = 0
+    clock: int = 0
+
+    @property
+    def evidence(self) -> Evidence:
+        """The story as evidence."""
+        return Evidence(self.facts, log.parse(self.log), tuple(self.records), self.dropped)
+
+    def change(self, **facts: Any) -> None:
+        """Replaces facts."""
+        self.facts = self.facts.model_copy(update=facts)
+
+    def without(self, *names: str) -> None:
+        """Forgets the records of these entry points."""
+        self.records = [r for r in self.records if r.name not in names]
+
+    def answer(self, name: str, **changes: Any) -> None:
+        """Changes what every call of `name` answered."""
+        self.records = [replace(r, **changes) if r.name == name else r for r in self.records]
+
+    def no_gpu(self, *lines: str) -> None:
+        """The final line says cpu, after `lines`."""
+        kept = [line for line in self.log.splitlines() if "inference compute" not in line]
+        self.log = "\n".join([*kept, *lines, NO_GPU])
+
+    def say(self, line: str) -> None:
+        """Adds a line to the log."""
+        self.log += line + "\n"
+
+    def record(self, kind: Kind, pid: int, library: Library, name: str = "", **rest: Any) -> None:
+        """Adds a record, a millisecond after the last."""
+        self.clock += 1_000_000
+        values: dict[str, Any] = {
+            "kind": kind, "time_ns": self.clock, "pid": pid, "tid": pid, "parent": 1 if pid == SERVE else SERVE,
+            "library": library, "name": name, "text": "", "inputs": (), "outputs": (), "result": 0, "caller": 0,
+            "cut": False, "faulted": False,
+        }  # fmt: skip
+        self.records.append(Record(**(values | rest)))
+
+    def process(self, pid: int) -> None:
+        """A process starts, with the shims in it."""
+        for path in (PROGRAM, SHIM, NVML_SHIM):
+            self.record(Kind.MAPPED, pid, Library.AUDIT, text=path)
+
+    def calls(self, pid: int) -> None:
+        """The calls of a sound discovery."""
+        self.record(Kind.INIT, pid, Library.CUDA, text=PROGRAM)
+        self.record(Kind.ENTERED, pid, Library.CUDA, "cuInit")
+        for name, rest in (
+            ("cuInit", {"inputs": (0,)}),
+            ("cuDriverGetVersion", {"outputs": (13000,)}),
+            ("cuDeviceGetCount", {"outputs": (1,)}),
+            ("cuDeviceGet", {"inputs": (0,), "text": PCI}),
+            ("cuDeviceGetUuid", {"inputs": (0,), "text": UUID}),
+            ("cuDeviceGetName", {"inputs": (96, 0), "text": "NVIDIA H100 80GB HBM3"}),
+        ):
+            self.record(Kind.CALL, pid, Library.CUDA, name, **rest)
+
+
+def _facts(generation: str, **rest: Any) -> Facts:
+    values: dict[str, Any] = {
+        "generation": generation, "argv": (PROGRAM, "serve"), "pid": SERVE, "returncode": 0, "timed_out": False,
+        "audit": True, "processes": (), "library_directory": LIBRARY_DIRECTORY,
+        "backends": (f"{LIBRARY_DIRECTORY}/cuda_v13",),
+        "preload": (PRELOADED, PRELOADED_NVML), "search": (LIBRARY_DIRECTORY,), "libraries": (LINKED,),
+        "mapped": (PRELOADED, PRELOADED_NVML), "resolved": (), "needs": (),
+    }  # fmt: skip
+    return Facts(**(values | rest))
+
+
+def sound_a() -> Story:
+    """Generation A finds an H100."""
+    needs = Needs(client=PROGRAM, library=LINK, symbols=("cuInit", "cuCtxCreate_v3"), missing=())
+    story = Story(_facts("a", needs=(needs,)), LOG_A)
+    story.process(SERVE)
+    story.calls(SERVE)
+    story.record(Kind.CALL, SERVE, Library.CUDA, "cuMemGetInfo_v2", outputs=(79 * GIB, 79 * GIB))
+    return story
+
+
+def sound_b() -> Story:
+    """Generation B finds an H100."""
+    resolved = (
+        Resolution(client=BACKEND, name="libcuda.so.1", path=SHIM, how="preloaded under this name"),
+        Resolution(client=BACKEND, name="libnvidia-ml.so.1", path=NVML_SHIM, how="preloaded under this name"),
+    )
+    needs = Needs(client=BACKEND, library=SHIM, symbols=("cuInit", "cuMemMap"), missing=())
+    story = Story(_facts("b", resolved=resolved, needs=(needs,)), LOG_B)
+    story.process(SERVE)
+    for pid in (CHILD, SECOND):
+        story.process(pid)
+        story.calls(pid)
+        story.record(Kind.CALL, pid, Library.NVML, "nvmlDeviceGetMemoryInfo", outputs=(80 * GIB, 79 * GIB))
+    return story

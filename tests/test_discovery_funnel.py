@@ -1,0 +1,277 @@
+"""The funnel, on hand-made evidence: each rule with what makes it hold and what does not."""
+
+from collections.abc import Callable
+
+import pytest
+from support.evidence import (
+    ABSENT,
+    BACKEND,
+    CHILD,
+    FOREIGN,
+    LINK,
+    OTHER,
+    PCI,
+    PRELOADED,
+    SECOND,
+    SERVE,
+    SHIM,
+    Story,
+    sound_a,
+    sound_b,
+)
+
+from vgpu_harness.discovery.facts import Resolution
+from vgpu_harness.discovery.verdict import Verdict
+from vgpu_harness.trace import Kind, Library
+
+SOUND = {"a": sound_a, "b": sound_b}
+APPLICABLE = {
+    "a": ["S0", "S1", "S2", "S4", "S5", "S7", "S8", "S9", "S13"],
+    "b": ["S0", "S1", "S3", "S4", "S5", "S7", "S8", "S9", "S10", "S11", "S12", "S13"],
+}
+ALL = [f"S{n}" for n in range(15)]
+
+
+def verdict(story: Story) -> Verdict:
+    """The verdict on a story."""
+    return Verdict.of(story.evidence)
+
+
+def statuses(v: Verdict) -> dict[str, str]:
+    """Status by stage."""
+    return {stage.stage: stage.status for stage in v.stages}
+
+
+@pytest.mark.parametrize("generation", ["a", "b"])
+def test_a_sound_discovery_stops_nowhere(generation: str) -> None:
+    """All stages that the generation has are reached, the others are not applicable, and there is no finding."""
+    v = verdict(SOUND[generation]())
+    assert (v.library, v.pci_id, v.stopped_at, v.findings) == ("cuda", PCI, None, ())
+    assert [stage.stage for stage in v.stages] == ALL
+    assert [key for key, status in statuses(v).items() if status == "reached"] == APPLICABLE[generation]
+    assert {status for key, status in statuses(v).items() if key not in APPLICABLE[generation]} == {"not applicable"}
+    assert v.as_hoped
+
+
+def no_way_in(story: Story) -> None:
+    """Nothing valid is preloaded, and no link is there."""
+    story.change(preload=(ABSENT,), libraries=(), mapped=())
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED and r.text != SHIM]
+
+
+def refused(story: Story) -> None:
+    """The shim refuses its image and answers 3."""
+    story.without("cuDeviceGetCount")
+    story.answer("cuInit", result=3)
+    story.record(Kind.REFUSED, CHILD if story.facts.generation == "b" else SERVE, Library.CUDA, text="truncated")
+
+
+def gate_says_no(story: Story) -> None:
+    """The gate denies the process that looks for the GPU."""
+    story.answer("cuInit", result=3)
+    pid = CHILD if story.facts.generation == "b" else SERVE
+    story.record(Kind.GATE, pid, Library.CUDA, inputs=(2,), text="the name is on the deny list")
+
+
+def only_foreign_file(story: Story) -> None:
+    """The glob finds another library, and no link to the shim."""
+    story.change(libraries=(OTHER,))
+    story.log = story.log.replace(f"paths=[{SHIM}]", f"paths=[{FOREIGN}]")
+    story.without("cuInit")
+
+
+def foreign_answers(story: Story) -> None:
+    """The shim has another SONAME, and another library has the right one."""
+    other = Resolution(client=BACKEND, name="libcuda.so.1", path=FOREIGN, how="found in LD_LIBRARY_PATH")
+    wrong = PRELOADED.model_copy(update={"soname": "libcudb.so.1"})
+    story.change(libraries=(OTHER,), resolved=(other,), preload=(wrong,), mapped=(wrong, OTHER))
+    story.without("cuInit")
+
+
+def no_library(story: Story) -> None:
+    """The shim has another SONAME, and no library has the right one."""
+    none = Resolution(client=BACKEND, name="libcuda.so.1", path=None, how="nowhere")
+    wrong = PRELOADED.model_copy(update={"soname": "libcudb.so.1"})
+    story.change(libraries=(), resolved=(none,), preload=(wrong,))
+    story.without("cuInit")
+
+
+def lacks_symbol(story: Story) -> None:
+    """The shim lacks a symbol; so nothing is called."""
+    story.change(needs=tuple(n.model_copy(update={"missing": ("cuInit",)}) for n in story.facts.needs))
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED]
+
+
+def init_802(story: Story) -> None:
+    """The call cuInit answers 802."""
+    story.answer("cuInit", result=802)
+    story.without("cuDeviceGetCount")
+
+
+def count_0(story: Story) -> None:
+    """The call cuDeviceGetCount answers 0."""
+    story.answer("cuDeviceGetCount", outputs=(0,))
+
+
+def too_old(story: Story) -> None:
+    """The client finds the compute capability too low."""
+    story.say('time=1 level=INFO msg="[0] CUDA GPU is too old. Compute Capability detected: 3.7"')
+
+
+def no_context(story: Story) -> None:
+    """No context can be made."""
+    story.record(Kind.CALL, SERVE, Library.CUDA, "cuCtxCreate_v3", result=801)
+
+
+def child_without_shims(story: Story) -> None:
+    """The children leave no record, and there is no link."""
+    story.change(libraries=())
+    story.records = [r for r in story.records if r.pid == SERVE]
+
+
+def crashed_child(story: Story) -> None:
+    """The child ends before it calls the driver."""
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED]
+    story.say('time=1 level=INFO msg="failure during GPU discovery" error="runner crashed"')
+
+
+def too_late(story: Story) -> None:
+    """The child is inside cuInit when its time is over."""
+    story.records = [r for r in story.records if r.kind != Kind.CALL]
+    story.say('time=1 level=INFO msg="failure during GPU discovery" error="failed to finish discovery before timeout"')
+
+
+def not_confirmed(story: Story) -> None:
+    """The second pass ends in the backend's assertion."""
+    story.say("GGML_ASSERT: ggml was not compiled with support for this arch")
+    story.say('time=1 level=DEBUG msg="filtering device which didn\'t fully initialize" id=1')
+
+
+def dropped_by_filter(story: Story) -> None:
+    """A filter drops the device."""
+    story.say('time=1 level=DEBUG msg="dropping duplicate device" id=1')
+
+
+def no_children(story: Story) -> None:
+    """The log tells of no child."""
+    story.log = "\n".join(line for line in story.log.splitlines() if "starting runner" not in line)
+    story.records = [r for r in story.records if r.pid == SERVE]
+
+
+def no_directory(story: Story) -> None:
+    """There is no library directory."""
+    story.change(library_directory=None)
+
+
+def only_the_answer(_: Story) -> None:
+    """All went well, but the client says cpu."""
+
+
+STOPS: list[tuple[str, Callable[[Story], None], str, str]] = [
+    ("a", no_way_in, "S0", "/nowhere/shim.so of LD_PRELOAD does not exist"),
+    ("b", no_way_in, "S0", "/nowhere/shim.so of LD_PRELOAD does not exist"),
+    ("a", refused, "S0", "image refused: the shim cannot use the host image: truncated"),
+    ("b", refused, "S0", "image refused"),
+    ("a", gate_says_no, "S0", "not an application (the name is on the deny list)"),
+    ("b", gate_says_no, "S0", "not an application (the name is on the deny list)"),
+    ("b", child_without_shims, "S0", "environment was rebuilt"),
+    ("a", no_directory, "S1", "no library directory"),
+    ("b", no_children, "S1", "started no child"),
+    ("a", only_foreign_file, "S2", f"only {FOREIGN}, which is not the shim"),
+    ("b", crashed_child, "S3", "runner crashed"),
+    ("b", foreign_answers, "S4", f"{FOREIGN} answers, which is not the shim"),
+    ("b", no_library, "S4", "its SONAME is libcudb.so.1, not libcuda.so.1"),
+    ("a", lacks_symbol, "S5", f"{LINK} does not export cuInit"),
+    ("b", lacks_symbol, "S5", f"{SHIM} does not export cuInit"),
+    ("a", init_802, "S7", "802 CUDA_ERROR_SYSTEM_NOT_READY"),
+    ("b", init_802, "S7", "802 CUDA_ERROR_SYSTEM_NOT_READY"),
+    ("a", count_0, "S8", "0 devices"),
+    ("b", count_0, "S8", "0 devices"),
+    ("a", too_old, "S8", "Compute Capability detected: 3.7"),
+    ("a", no_context, "S9", "801 CUDA_ERROR_NOT_SUPPORTED"),
+    ("b", too_late, "S10", "cuInit was entered and had not returned"),
+    ("b", not_confirmed, "S11", "not compiled for the device's compute capability 9.0"),
+    ("b", dropped_by_filter, "S12", "dropping duplicate device"),
+    ("a", only_the_answer, "S13", "answers without CUDA"),
+    ("b", only_the_answer, "S13", "answers without CUDA"),
+]
+
+
+@pytest.mark.parametrize(
+    ("generation", "spoil", "stage", "words"), STOPS, ids=[f"{s[1].__name__}-{s[0]}" for s in STOPS]
+)
+def test_each_rule_names_its_stage(generation: str, spoil: Callable[[Story], None], stage: str, words: str) -> None:
+    """One thing spoilt stops the funnel at its stage, with a cause that names the evidence, and a remedy."""
+    story = SOUND[generation]()
+    spoil(story)
+    story.no_gpu()
+    v = verdict(story)
+    assert (v.library, v.stopped_at) == ("cpu", stage)
+    assert words in (v.cause or "")
+    assert v.remedy
+    assert list(statuses(v).values()).count("stopped") == 1
+    after = ALL[ALL.index(stage) + 1 :]
+    assert {statuses(v)[key] for key in after if key in APPLICABLE[generation]} <= {"not reached"}
+
+
+@pytest.mark.parametrize(
+    ("generation", "spoil", "stage", "_words"), STOPS, ids=[f"{s[1].__name__}-{s[0]}" for s in STOPS]
+)
+def test_no_rule_stops_a_client_that_answers_cuda(
+    generation: str, spoil: Callable[[Story], None], stage: str, _words: str
+) -> None:
+    """Control: the same evidence under a final line that says cuda has no stop."""
+    story = SOUND[generation]()
+    spoil(story)
+    v = verdict(story)
+    assert (v.library, v.stopped_at, v.cause, v.remedy) == ("cuda", None, None, None)
+    assert "stopped" not in statuses(v).values()
+    assert statuses(v)[stage] == "reached"
+
+
+def test_a_hanging_cuinit_leaves_its_stages_open() -> None:
+    """Where the child was too late inside cuInit, S7 to S9 are not reached and S10 is the stop."""
+    story = sound_b()
+    too_late(story)
+    story.no_gpu()
+    found = statuses(verdict(story))
+    assert [found[key] for key in ("S5", "S7", "S8", "S9", "S10", "S11")] == [
+        *("reached", "not reached", "not reached", "not reached", "stopped", "not reached")
+    ]
+
+
+def test_three_ways_not_to_be_called_give_three_verdicts() -> None:
+    """Mapped and never called, never mapped, and a child without shims differ in stage or cause."""
+    never_called, never_mapped, bare_child = sound_b(), sound_b(), sound_b()
+    no_library(never_called)
+    no_way_in(never_mapped)
+    child_without_shims(bare_child)
+    verdicts = []
+    for story in (never_called, never_mapped, bare_child):
+        story.no_gpu()
+        verdicts.append(verdict(story))
+    assert [v.stopped_at for v in verdicts] == ["S4", "S0", "S0"]
+    causes = [v.cause or "" for v in verdicts]
+    assert "mapped and never called" in causes[0]
+    assert "never mapped" in causes[1]
+    assert "children were started without the shims" in causes[2]
+
+
+def test_one_working_child_is_enough() -> None:
+    """A backend that fails beside one that works does not stop discovery."""
+    story = sound_b()
+    story.records = [r for r in story.records if not (r.pid == CHILD and r.name in {"cuInit", "cuDeviceGetCount"})]
+    assert verdict(story).stopped_at is None
+    assert any(r.pid == SECOND for r in story.records)
+
+
+def test_the_address_of_generation_a_is_of_the_device_with_that_uuid() -> None:
+    """With two devices, each line of A's answer gets the address that cuDeviceGet answered for its UUID's ordinal."""
+    story = sound_a()
+    story.record(Kind.CALL, SERVE, Library.CUDA, "cuDeviceGet", inputs=(1,), text="0000:00:06.0")
+    story.record(Kind.CALL, SERVE, Library.CUDA, "cuDeviceGetUuid", inputs=(1,), text="GPU-2")
+    story.answer("cuDeviceGetCount", outputs=(2,))
+    first = next(line for line in story.log.splitlines() if "inference compute" in line)
+    second = first.replace("GPU-00000000-0000-0000-0000-000000000001", "GPU-2")
+    story.log = story.log.replace(first, f"{second}\n{first}")
+    assert [device["pci_id"] for device in verdict(story).devices] == ["0000:00:06.0", PCI]

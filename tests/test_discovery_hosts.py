@@ -1,0 +1,92 @@
+"""Any sound host: the clients' own final answers say what the host file says, field by field."""
+
+import math
+from tempfile import TemporaryDirectory
+
+from hypothesis import HealthCheck, given, settings
+
+from vgpu_harness.discovery import Verdict, discover
+from vgpu_harness.fuzz.strategies import hosts
+from vgpu_harness.host import Gpu, Host
+
+TRACE_SIZE = 1 << 20
+MIB = 1 << 20
+CUDA_13_MAJOR = 13
+
+
+def human(size: int) -> str:
+    """Bytes as Ollama logs them (format.HumanBytes2: one decimal, the largest binary unit that leaves 1 or more)."""
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size >= 1024**power:
+            return f"{size / 1024**power:.1f} {unit}"
+    return f"{size} B"
+
+
+def of_cuda_13(host: Host) -> bool:
+    """Does the driver run the libraries of CUDA 13? Then both clients take these (all of the GPUs are of 7.5 or later)."""
+    return math.floor(float(host.driver.cuda)) >= CUDA_13_MAJOR
+
+
+def expected_of_both(host: Host, gpu: Gpu) -> dict[str, str]:
+    """The fields that both clients answer."""
+    free = (gpu.memory_mib - gpu.reserved_mib - gpu.used_mib) * MIB
+    return {
+        "id": gpu.uuid,
+        "name": gpu.name,
+        "compute": gpu.compute,
+        "driver": host.driver.cuda,
+        "available": human(free),
+        "pci_id": gpu.pci,
+    }
+
+
+def expected_of_a(host: Host, gpu: Gpu) -> dict[str, str]:
+    """Client A: the memory is what CUDA counts."""
+    total = human((gpu.memory_mib - gpu.reserved_mib) * MIB)
+    return expected_of_both(host, gpu) | {
+        "library": "cuda",
+        "total": total,
+        "variant": "v13" if of_cuda_13(host) else "v12",
+    }
+
+
+def expected_of_b(host: Host, gpu: Gpu) -> dict[str, str]:
+    """Client B: the memory is what NVML counts, and of the folders that find all GPUs the newest is kept."""
+    return expected_of_both(host, gpu) | {
+        "library": "CUDA",
+        "total": human(gpu.memory_mib * MIB),
+        "libdirs": "ollama,cuda_v13" if of_cuda_13(host) else "ollama,cuda_v12",
+    }
+
+
+def answered(verdict: Verdict) -> dict[str | None, dict[str, str | None]]:
+    """The devices of a final answer, by id: B sorts them by free memory."""
+    assert (verdict.stopped_at, verdict.cause, verdict.findings) == (None, None, ())
+    by_id = {device["id"]: dict(device) for device in verdict.devices}
+    assert len(by_id) == len(verdict.devices)
+    return by_id
+
+
+@settings(
+    max_examples=50, derandomize=True, database=None, deadline=None, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+@given(hosts())
+def test_final_answers_equal_the_host_file(host: Host) -> None:
+    """On 50 hosts of one to four GPUs, clients A and B each answer every GPU with the host's own values."""
+    with TemporaryDirectory() as directory:
+        verdicts = discover(("a", "b"), host, directory=directory, trace_size=TRACE_SIZE)
+        for verdict, expected in zip(verdicts, (expected_of_a, expected_of_b), strict=True):
+            assert answered(verdict) == {gpu.uuid: expected(host, gpu) for gpu in host.gpu}
+
+
+def test_a_wrong_field_is_found() -> None:
+    """Control: where the driver answers another compute capability than the host has, exactly that field differs."""
+    from vgpu_harness.host.faults import FunctionFault
+
+    host = Host(faults=(FunctionFault(function="cuDeviceGetAttribute", value=8),))
+    with TemporaryDirectory() as directory:
+        (verdict,) = discover(("a",), host, directory=directory, trace_size=TRACE_SIZE)
+    (device,) = verdict.devices
+    wrong = {key for key, value in expected_of_a(host, host.gpu[0]).items() if device[key] != value}
+    assert wrong == {"compute"}

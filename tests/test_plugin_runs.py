@@ -1,0 +1,124 @@
+"""The fixtures that start programs, and what a failing test shows of them, from outside."""
+
+import re
+from importlib.metadata import entry_points
+
+import psutil
+import pytest
+
+PLUGIN = () if entry_points(group="pytest11", name="vgpu") else ("-p", "vgpu_harness.pytest_plugin")
+
+RUNS = """
+    import subprocess, sys
+    import pytest
+
+    def test_defaults(vgpu_run, tmp_path):
+        first, second = (vgpu_run([sys.executable, "-I", "-S", "-c", "print(%d)" % n]) for n in (1, 2))
+        assert (first.stdout, second.stdout) == ("1\\n", "2\\n")
+        assert first.directory != second.directory
+        assert {first.directory.parent, second.directory.parent} == {tmp_path}
+        assert first.trace_path.stat().st_size == 4 << 20
+
+    @pytest.mark.vgpu(host={"gpu": [{"pci": "0000:07:00.0"}]}, trace_size=1 << 20)
+    def test_marked(vgpu_run):
+        run = vgpu_run(["/bin/ls", "/sys/bus/pci/devices"])
+        assert "0000:07:00.0" in run.stdout.split()
+        assert run.trace_path.stat().st_size == 1 << 20
+
+    def test_own_host(vgpu_run):
+        from vgpu_harness.host import Gpu, Host
+        run = vgpu_run(["/bin/ls", "/sys/bus/pci/devices"], Host(gpu=(Gpu(pci="0000:09:00.0"),)))
+        assert "0000:09:00.0" in run.stdout.split()
+        assert "0000:09:00.0" not in vgpu_run(["/bin/ls", "/sys/bus/pci/devices"]).stdout.split()
+
+    def test_files(vgpu_files):
+        import os, stat
+        gpu = "/sys/bus/pci/devices/0000:00:05.0"
+        assert vgpu_files.find(gpu + "/vendor").read_bytes() == vgpu_files.read(gpu + "/vendor") == b"0x10de\\n"
+        assert vgpu_files.find("/etc/passwd") is None
+        assert vgpu_files.read("/etc/passwd") == open("/etc/passwd", "rb").read()
+        facts = vgpu_files.stat("/dev/nvidia0")
+        assert (stat.S_ISCHR(facts.st_mode), os.major(facts.st_rdev), os.minor(facts.st_rdev)) == (True, 195, 0)
+        assert "0000:00:05.0" in vgpu_files.listdir("/sys/bus/pci/devices")
+        with pytest.raises(FileNotFoundError) as caught:
+            vgpu_files.read(gpu + "/no such file")
+        assert caught.value.filename == gpu + "/no such file"
+"""
+
+FAILS = """
+    import pytest, sys
+
+    OPEN = 'import os; print(len(os.listdir("/sys/bus/pci/devices"))); open("/sys/bus/pci/devices/0000:00:05.0/vendor").read()'
+
+    def test_run_fails(vgpu_run):
+        run = vgpu_run([sys.executable, "-I", "-S", "-c", OPEN])
+        assert run.returncode == 77
+
+    @pytest.mark.vgpu(host={"faults": [{"function": "cuInit", "result": 802}]})
+    def test_discovery_fails(vgpu_discover):
+        verdict = vgpu_discover("a")
+        assert verdict.library == "cuda"
+
+    def test_passes(vgpu_run):
+        assert vgpu_run([sys.executable, "-I", "-S", "-c", "print('quiet')"]).returncode == 0
+
+    def test_lost_files(vgpu_run):
+        import shutil
+        shutil.rmtree(vgpu_run(["/bin/true"]).directory)
+        assert False
+"""
+
+
+@pytest.fixture
+def result(pytester: pytest.Pytester) -> object:
+    """Runs pytest in a process of its own: ``result(*arguments) -> RunResult``."""
+
+    def run(*arguments: str) -> pytest.RunResult:
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *PLUGIN, *arguments, timeout=120)
+
+    return run
+
+
+def test_runs_and_files_in_two_workers(pytester, result):
+    """vgpu_run and vgpu_files answer as documented, also side by side in two workers, and leave no process."""
+    pytester.makepyfile(RUNS)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    result("-n", "2").assert_outcomes(passed=4)
+    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
+
+
+def test_trace_size_of_the_command_line_holds_where_no_marker_does(pytester, result):
+    """--vgpu-trace-size sets the size of each run's trace."""
+    pytester.makepyfile("def test_size(vgpu_run): assert vgpu_run(['/bin/true']).trace_path.stat().st_size == 2 << 20")
+    result("--vgpu-trace-size=2M").assert_outcomes(passed=1)
+
+
+class TestFailure:
+    @pytest.fixture(autouse=True)
+    def output(self, pytester, result):
+        """What pytest shows of failing tests, with a short tail of the trace."""
+        pytester.makepyfile(FAILS)
+        ended = result("--vgpu-trace-tail=3", "-n", "2")
+        ended.assert_outcomes(failed=3, passed=1)
+        self.result = ended
+        self.text = ended.stdout.str()
+
+    def test_shows_funnels_and_the_ends_of_traces_and_only_of_failures(self):
+        """A failing test has a section for each of its runs and discoveries; a passing one has none."""
+        self.result.stdout.fnmatch_lines_random(
+            [
+                "*- vgpu run of *python* -*", "command: *", "result:  exit status 0 *", "files:   *run0",
+                "*- vgpu discovery a -*", "*generation A (*)*library=cpu*stopped at S7*", "*STOP *S7 *cuInit*",
+                "*cause:*802*", "*cuda*cuInit(0) = 802*(fault)",
+            ]
+        )  # fmt: skip
+        assert "quiet" not in self.text
+
+    def test_tail_is_as_long_as_the_option_says(self):
+        """--vgpu-trace-tail is the number of records that are shown."""
+        assert re.search(r"^-- trace, the last 3 of \d+ lines --$", self.text, re.MULTILINE)
+
+    def test_lost_files_are_said_and_hide_nothing(self):
+        """Where the run's files are gone the section says so, and the test's own failure stays."""
+        assert re.search(r"run\.json: cannot be read: .*", self.text)
+        assert "assert False" in self.text

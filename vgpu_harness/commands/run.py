@@ -1,0 +1,145 @@
+"""`vgpu-harness run`: one program on the simulated host, with the terminal's streams and its own exit status."""
+
+import json
+import math
+import os
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vgpu_harness.cli import complain
+
+if TYPE_CHECKING:
+    from vgpu_harness.run import Run
+
+HARNESS_FAILED = 125
+CANNOT_EXECUTE = 126
+NOT_FOUND = 127
+"""As env(1) answers: the harness itself failed, the program cannot be executed, it was not found."""
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, with K, M or G for powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,12})([kmg]?)(i?b)?", str(value).strip().lower())
+        if found is None:
+            self.fail(f"{value!r} is not a size; write bytes, or a number with K, M or G, as in 64M", param, ctx)
+        return int(found[1]) * _UNITS[found[2]]
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--host",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Host file or host image; the default host otherwise.",
+)
+@click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Put the trace there.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a summary of the run there."
+)
+@click.option("--trace-size", type=Size(), default="64M", show_default=True, help="Size of the trace, as in 64M.")
+@click.option("--timeout", type=float, metavar="S", help="End the program after S seconds.")
+@click.option("--no-audit", is_flag=True, help="Do not record which objects are mapped.")
+@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep the files of the run in DIR.")
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARG]...")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    host: Path | None,
+    trace: Path | None,
+    json_file: Path | None,
+    trace_size: int,
+    timeout: float | None,
+    no_audit: bool,
+    keep: Path | None,
+    program: tuple[str, ...],
+) -> None:
+    """Run PROGRAM on the simulated host.
+
+    Its streams are the terminal's, its environment is built, not inherited (PATH, LANG, TERM and TZ are kept).
+
+    Exit status: the program's own, 128 + n if signal n killed it; 2 if something was wrong before the start; 126 or 127
+    if it could not be executed; 125 if the harness failed, or the shims never got into it.
+    """
+    if timeout is not None and not timeout > 0:
+        raise click.BadParameter(f"{timeout} is not above 0; give seconds", param_hint="--timeout")
+    if json_file is not None:
+        _check_writable(json_file)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
+    with tempfile.TemporaryDirectory(prefix="vgpu-run-", ignore_cleanup_errors=True) as scratch:
+        directory = keep if keep is not None else Path(scratch)
+        ctx.exit(
+            _run(
+                program,
+                json_file,
+                host=host,
+                trace=trace,
+                trace_size=trace_size,
+                timeout=timeout if timeout is not None else math.inf,
+                audit=not no_audit,
+                directory=directory,
+            )
+        )
+
+
+def _end(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise click.BadParameter(f"{path} cannot be written; give a file in a directory that can", param_hint="--json")
+
+
+def _run(program: tuple[str, ...], json_file: Path | None, **options: Any) -> int:
+    from vgpu_harness.errors import VgpuHarnessError
+    from vgpu_harness.run import run
+    from vgpu_harness.run.runner import NotStartedError
+
+    try:
+        done = run(program, pass_streams=True, check_mapped=False, **options)
+        if json_file is not None:
+            _write_summary(done, json_file)
+    except NotStartedError as error:
+        complain(error)
+        return NOT_FOUND if isinstance(error.__cause__, FileNotFoundError) else CANNOT_EXECUTE
+    except VgpuHarnessError:
+        raise
+    except Exception as error:
+        complain(f"failed: {type(error).__name__}: {error}; report this")
+        return HARNESS_FAILED
+    return _status(done)
+
+
+def _write_summary(done: "Run", path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(done.to_json(), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _status(done: "Run") -> int:
+    if done.unmapped is not None:
+        complain(f"{done.argv[0]}: {done.unmapped}")
+        return HARNESS_FAILED
+    remarks = list(done.findings)
+    if done.timed_out:
+        remarks.insert(0, f"{done.argv[0]}: ended, its time was over")
+    if remarks:
+        complain("; ".join(remarks))
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode

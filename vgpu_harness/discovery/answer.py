@@ -1,0 +1,40 @@
+"""The client's own answer: the devices of its final lines, and the PCI address of each.
+
+Generation B logs the address. Generation A's log has none: there it is what the traced calls of the client's process
+answered, the device being the one whose UUID the client logs.
+"""
+
+from vgpu_harness.discovery.evidence import Evidence
+
+Device = dict[str, str | None]
+
+_FIELDS = ("id", "library", "compute", "driver", "total", "available")
+
+
+def devices_of(e: Evidence) -> list[Device]:
+    """The CUDA devices of the final lines, in their order; a value is the log's own text, None if it has none."""
+    devices: list[Device] = []
+    for line in e.log.final:
+        fields = line.fields
+        if fields.get("library", "").lower() != "cuda":
+            continue
+        device: Device = {key: fields.get(key) for key in _FIELDS}
+        if e.facts.generation == "a":
+            device |= {"name": fields.get("name"), "variant": fields.get("variant")}
+            device["pci_id"] = _traced_address(e, fields.get("id", ""), len(devices))
+        else:
+            device |= {"name": fields.get("description"), "libdirs": fields.get("libdirs")}
+            device["pci_id"] = fields.get("pci_id") or None
+        devices.append(device)
+    return devices
+
+
+def _traced_address(e: Evidence, uuid: str, position: int) -> str | None:
+    """What cuDeviceGet answered for the ordinal whose cuDeviceGetUuid answered `uuid`.
+
+    Where no UUID call tells the ordinal (the client then logs the id "0"), the position in the answer does.
+    """
+    named = [r.inputs[0] for r in e.calls("cuDeviceGetUuid", all_versions=True) if r.text == uuid and r.inputs]
+    ordinal = named[0] if named else position
+    texts = [r.text for r in e.calls("cuDeviceGet") if r.result == 0 and r.inputs[:1] == (ordinal,)]
+    return texts[0] if texts and texts[0] else None

@@ -1,0 +1,158 @@
+"""Stage S0: can the shims arrive in the process where discovery happens, and do they serve there?
+
+They arrive preloaded, or as a file that the client finds by itself; either way is enough. Then the host image and the
+process gate have the word.
+"""
+
+from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.discovery.facts import File
+from vgpu_harness.discovery.stages import Outcome, holds, stops
+from vgpu_harness.trace import Kind, Library, Record
+
+# enum vgpu_ready of csrc/vgpu/gate.h, as GATE records carry it
+READY, TOO_EARLY, NOT_AN_APPLICATION = 0, 1, 2
+
+
+def preload_problems(e: Evidence) -> list[File]:
+    """The entries of LD_PRELOAD that the dynamic linker could not load."""
+    return [file for file in e.facts.preload if file.problem is not None]
+
+
+def cuda_preloaded(e: Evidence) -> File | None:
+    """The preloaded file that stands in for the CUDA driver."""
+    return next((f for f in e.facts.preload if f.role == "cuda" and f.problem is None), None)
+
+
+def cuda_linked(e: Evidence) -> File | None:
+    """The delivered file that the client finds in a directory in which it searches."""
+    name = "libcuda.so.1"
+    return next(
+        (
+            f
+            for f in e.facts.libraries
+            if f.delivered and f.role == "cuda" and f.problem is None
+            and (e.facts.generation == "a" or f.path.endswith(f"/{name}"))
+        ),
+        None,
+    )  # fmt: skip
+
+
+def denials(e: Evidence, library: Library) -> list[Record]:
+    """The decisions of the process gate, in the processes where discovery happens, that were not "ready"."""
+    return [
+        r
+        for r in e.of_kind(Kind.GATE, library)
+        if r.pid in e.seekers and r.inputs[:1] in {(TOO_EARLY,), (NOT_AN_APPLICATION,)}
+    ]
+
+
+def check_arrival(e: Evidence) -> Outcome:
+    """S0, in either generation."""
+    preload, link = cuda_preloaded(e), cuda_linked(e)
+    evidence = [f"LD_PRELOAD names {f.path}, which {f.problem}" for f in preload_problems(e)]
+    evidence += [line.text for line in e.log.find("ld.so", "LD_PRELOAD")]
+    if preload is not None:
+        evidence.append(f"LD_PRELOAD names {preload.path}")
+    if link is not None:
+        evidence.append(f"{link.path} leads to {link.real}")
+    if preload is None and link is None:
+        return _cannot_arrive(e, evidence)
+    if link is None and preload is not None:
+        absent = _not_in_process(e, preload, evidence)
+        if absent is not None:
+            return absent
+    return _not_serving(e, evidence) or holds(*evidence, *_seen(e))
+
+
+def _cannot_arrive(e: Evidence, evidence: list[str]) -> Outcome:
+    where = ", ".join(e.facts.search) or "no directory"
+    if broken := preload_problems(e):
+        why = "; ".join(f"{f.path} of LD_PRELOAD {f.problem}" for f in broken)
+        remedy = (
+            f"Correct LD_PRELOAD: {broken[0].path} has to be a 64-bit x86-64 library that the client's user can read."
+        )
+    else:
+        why = "LD_PRELOAD has no library that exports cuInit"
+        remedy = "Put the CUDA shim into LD_PRELOAD"
+        remedy += ", or a link libcuda.so.1 to it into a directory in which the client searches."
+    return stops(
+        f"The shim was never mapped, as it cannot arrive: {why}, and there is no libcuda.so link to it in {where}.",
+        remedy,
+        *evidence,
+        f"no delivered libcuda.so file in {where}",
+    )
+
+
+def _not_in_process(e: Evidence, preload: File, evidence: list[str]) -> Outcome | None:
+    """Preload is the only way in: was the shim in the processes where it is wanted?"""
+    if e.facts.generation == "b":
+        return _not_in_children(e, preload, evidence)
+    if e.facts.audit and e.shim_mapped(e.root) is None and not any(e.of_kind(Kind.INIT, Library.CUDA)):
+        return stops(
+            f"The shim was never mapped into process {e.facts.argv[0]}, although LD_PRELOAD names {preload.path}.",
+            "See why the dynamic linker drops LD_PRELOAD: a program with file capabilities or set-user-ID, or a "
+            "static one.",
+            *evidence,
+        )
+    return None
+
+
+def _not_in_children(e: Evidence, preload: File, evidence: list[str]) -> Outcome | None:
+    started = e.log.messages("starting runner")
+    if not started or any(r.pid in e.children for r in e.of_kind(Kind.INIT, Library.CUDA)):
+        return None
+    if any(e.shim_mapped(pid) for pid in e.children):
+        return None
+    seen = [p for p in e.facts.processes if p.parent == e.root]
+    bare = [p for p in seen if not p.preloaded]
+    if not bare and not e.facts.audit:
+        return None
+    mapped = "the shim was mapped in none of them" if e.children else "none of them left a record in the trace"
+    parent = "mapped in the parent" if e.shim_mapped(e.root) else f"preloaded ({preload.path})"
+    return stops(
+        f"The children were started without the shims: they are {parent}, but of the children in the client's log "
+        f"({len(started)}) {mapped}: their environment was rebuilt without LD_PRELOAD.",
+        "Start children with the inherited environment, or put a link libcuda.so.1 to the shim into the client's "
+        "library "
+        f"directory ({e.facts.library_directory}).",
+        *evidence,
+        started[0].text.partition(" cmd=")[0],
+        f"trace: children with records: {len(e.children)}",
+        f"/proc: children seen: {len(seen)}, with LD_PRELOAD: {len(seen) - len(bare)}",
+    )
+
+
+def _not_serving(e: Evidence, evidence: list[str]) -> Outcome | None:
+    """The shim is there, but serves nobody: its host image is refused, or its gate says no."""
+    if e.answers_cuda:
+        return None
+    refused = next(e.of_kind(Kind.REFUSED), None)
+    if refused is not None:
+        return stops(
+            f"image refused: the shim cannot use the host image: {refused.text}.",
+            "Write the host image with the version of vgpu-harness that the shims are of, and do not change it "
+            "afterwards.",
+            *evidence,
+            f"trace: refused: {refused.text}",
+        )
+    denied = denials(e, Library.CUDA)
+    if denied and not any(r.result == 0 for r in e.calls("cuInit")):
+        early = denied[-1].inputs[0] == TOO_EARLY
+        what = "too early" if early else "not an application"
+        return stops(
+            f"The process gate of the shim denied the client: {what} ({denied[-1].text}).",
+            "Let the client ask again later, or start with a smaller gate.calls_before."
+            if early
+            else "Take the program's name out of the gate's deny list, or put it into its allow list.",
+            *evidence,
+            f"trace: gate: {what}: {denied[-1].text}",
+        )
+    return None
+
+
+def _seen(e: Evidence) -> list[str]:
+    """Where the auditor saw the shim."""
+    if not e.facts.audit:
+        return ["no auditor in this run: what is mapped is not recorded"]
+    pids = [pid for pid in dict.fromkeys((e.root, *e.children)) if e.shim_mapped(pid)]
+    return [f"trace: the shim is mapped in {len(pids)} of {len({e.root, *e.children})} processes"]

@@ -1,0 +1,125 @@
+"""The stages at which the driver itself has the word: S7, S8 and S9, as the traced calls tell them."""
+
+from vgpu_harness.discovery.codes import code_of, described
+from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.discovery.stages import Outcome, holds, stops, undecided
+from vgpu_harness.trace import Record
+
+# What a client calls to describe a device. A failure of one of these ends generation B's child (CU_CHECK aborts).
+DESCRIBING = ("cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceGetUuid", "cuDeviceTotalMem")
+MEMORY = ("cuCtxCreate", "cuDevicePrimaryCtxRetain", "cuMemGetInfo", "cuMemGetAllocationGranularity")
+
+
+def shown(record: Record) -> str:
+    """A call as evidence quotes it: ``cuDeviceGetCount() = 0, out 1``."""
+    inputs = ", ".join(str(value) for value in record.inputs)
+    outputs = f", out {', '.join(str(value) for value in record.outputs)}" if record.outputs else ""
+    text = f", {record.text!r}" if record.text else ""
+    return f"trace: {record.name}({inputs}) = {described(record.result) if record.result else 0}{outputs}{text}"
+
+
+def failed(e: Evidence, names: tuple[str, ...]) -> Record | None:
+    """The first call of one of `names`, in any version, that did not answer 0."""
+    return next((r for name in names for r in e.calls(name, all_versions=True) if r.result != 0), None)
+
+
+def check_init(e: Evidence) -> Outcome:
+    """S7: a process of the client called cuInit, and it answered 0."""
+    calls = e.calls("cuInit")
+    good = [r for r in calls if r.result == 0]
+    if good:
+        return holds(shown(good[0]))
+    if calls:
+        code = code_of(calls[0].result)
+        return stops(
+            f"cuInit answered {described(calls[0].result)}: {code.meaning}.", code.remedy, shown(calls[0]), *_said(e)
+        )
+    if e.unreturned("cuInit"):
+        words = "trace: cuInit was entered and had not returned when the process ended"
+        if e.facts.generation == "b" and e.log.first("failed to finish discovery before timeout"):
+            return undecided(words)
+        return stops("cuInit was entered and never returned.", "See what cuInit waits for, or where it crashed.", words)
+    return _never_called(e)
+
+
+def _said(e: Evidence) -> list[str]:
+    lines = (
+        *e.log.find("init failure"),
+        *e.log.find("failed to initialize CUDA"),
+        *e.log.find("initializing cuda driver"),
+    )
+    return list(dict.fromkeys(line.text for line in lines))
+
+
+def _never_called(e: Evidence) -> Outcome:
+    said = _said(e)
+    versions = [r for r in e.calls("cuDriverGetVersion") if r.outputs or r.result != 0]
+    if versions:
+        answer = versions[0]
+        value = described(answer.result) if answer.result else str(answer.outputs[0])
+        return stops(
+            f"The client asked cuDriverGetVersion, which answered {value}, and never called cuInit: its CUDA runtime "
+            "needs a "
+            "newer driver.",
+            "Answer a driver version of the backend's CUDA major or later (12000 for cuda_v12, 13000 for cuda_v13).",
+            shown(answer),
+            *said,
+        )
+    if said:
+        return stops(
+            f"No call of cuInit is in the trace, and the client says: {said[0]}.",
+            "A driver library answered that writes no trace: a shim in a process whose environment was rebuilt "
+            "(VGPU_HOST and "
+            "VGPU_TRACE are lost), or a foreign library. Give the process its environment back.",
+            *said,
+        )
+    return stops(
+        "The shim is mapped and was never called: no cuInit in the trace.",
+        "See which library the client's handle is of (the mapped libraries), and what the client did after loading it.",
+    )
+
+
+def check_count(e: Evidence) -> Outcome:
+    """S8, the part that both generations share: at least one device, and each call that describes it succeeds."""
+    counts = e.calls("cuDeviceGetCount")
+    good = [r for r in counts if r.result == 0 and r.outputs[:1] > (0,)]
+    if not good and e.unreturned("cuInit"):
+        return undecided()
+    if not good and counts:
+        answer = counts[0]
+        if answer.result != 0:
+            code = code_of(answer.result)
+            return stops(
+                f"cuDeviceGetCount answered {described(answer.result)}: {code.meaning}.", code.remedy, shown(answer)
+            )
+        return stops(
+            "cuDeviceGetCount answered 0 devices.",
+            "Check CUDA_VISIBLE_DEVICES (empty, -1 or a stale GPU-... hides all devices), and that the host has a GPU.",
+            shown(answer),
+        )
+    if not good:
+        return stops(
+            "cuInit succeeded, but cuDeviceGetCount was never called.",
+            "See the client's log for what it did between cuInit and counting the devices.",
+        )
+    bad = failed(e, DESCRIBING)
+    if bad is not None and not e.answers_cuda:
+        code = code_of(bad.result)
+        return stops(f"{bad.name} answered {described(bad.result)}: {code.meaning}.", code.remedy, shown(bad))
+    names = e.calls("cuDeviceGetName")
+    return holds(shown(good[0]), *[shown(r) for r in names[:1]])
+
+
+def check_memory(e: Evidence) -> Outcome:
+    """S9, from the traced calls: the context is made and memory is read."""
+    bad = failed(e, MEMORY)
+    if bad is not None and not e.answers_cuda:
+        code = code_of(bad.result)
+        return stops(f"{bad.name} answered {described(bad.result)}: {code.meaning}.", code.remedy, shown(bad))
+    read = [
+        r
+        for name in ("nvmlDeviceGetMemoryInfo", "cuMemGetInfo")
+        for r in e.calls(name, all_versions=True)
+        if r.result == 0
+    ]
+    return holds(*[shown(r) for r in read[:1]])

@@ -1,0 +1,163 @@
+"""Findings: what is wrong although, or besides that, discovery answered. Each is one sentence with its evidence."""
+
+from collections.abc import Iterator
+
+from vgpu_harness.discovery.answer import devices_of
+from vgpu_harness.discovery.arrival import denials, preload_problems
+from vgpu_harness.discovery.codes import described
+from vgpu_harness.discovery.driver_calls import shown
+from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.trace import Kind, Library, Record
+
+SLOW_NS = 1_000_000_000
+"""A cuInit that takes longer is worth a word: generation B starts up to four children within its limits."""
+
+NOTHING = {"", "0 B", "0.0", "0"}
+NO_ADDRESS = {"", "0000:00:00.0"}
+
+
+def findings_of(e: Evidence) -> tuple[str, ...]:
+    """All findings, in a fixed order, each once."""
+    parts = (
+        _preload,
+        _foreign,
+        _dropped,
+        _gate,
+        _slow,
+        *((_lost_fields, _memory, _nvml, _tolerated) if e.answers_cuda else ()),
+    )
+    return tuple(dict.fromkeys(text for part in parts for text in part(e)))
+
+
+def _preload(e: Evidence) -> Iterator[str]:
+    for file in preload_problems(e):
+        yield f"LD_PRELOAD names {file.path}, which {file.problem}; the dynamic linker ignores it. Correct LD_PRELOAD."
+
+
+def _foreign(e: Evidence) -> Iterator[str]:
+    for pid in (e.root, *e.children):
+        mapped = e.mapped(pid)
+        shim = next((f for f in mapped if f.delivered and f.role == "cuda"), None)
+        for file in mapped:
+            if file.role == "cuda" and not file.delivered:
+                beside = f"beside the shim {shim.path}" if shim else "and not the shim"
+                yield (
+                    f"Another CUDA driver library is mapped, {file.path}, {beside}: its functions may answer instead. "
+                    "Take its "
+                    "directory out of LD_LIBRARY_PATH."
+                )
+        copies = {f.identity for f in mapped if f.delivered and f.role == "cuda"}
+        if len(copies) > 1:
+            yield (
+                "Two copies of the CUDA shim are mapped in one process, each with a state of its own. Use a link to "
+                "the preloaded "
+                "file instead of a copy."
+            )
+
+
+def _dropped(e: Evidence) -> Iterator[str]:
+    if e.dropped:
+        yield f"The trace was full: {e.dropped} records were dropped, so evidence is missing. Raise --trace-size."
+
+
+def _gate(e: Evidence) -> Iterator[str]:
+    for library in (Library.CUDA, Library.NVML):
+        for denial in denials(e, library):
+            yield f"The process gate of the {library.name} shim denied a call of the client: {denial.text}."
+    if e.answers_cuda:
+        for refused in e.of_kind(Kind.REFUSED):
+            yield f"A shim refused the host image: {refused.text}."
+
+
+def _slow(e: Evidence) -> Iterator[str]:
+    for entered in e.of_kind(Kind.ENTERED):
+        returned = [r for r in e.calls(entered.name) if r.pid == entered.pid and r.time_ns >= entered.time_ns]
+        if returned and returned[0].time_ns - entered.time_ns > SLOW_NS:
+            seconds = (returned[0].time_ns - entered.time_ns) / 1e9
+            yield (
+                f"{entered.name} took {seconds:.1f} s: clients with a time limit (30 s, for all that a child does) may "
+                "give up. "
+                "Make the driver's initialisation faster."
+            )
+
+
+def _lost_fields(e: Evidence) -> Iterator[str]:
+    for device in devices_of(e):
+        which = f"device {device['id']}"
+        if device["pci_id"] in NO_ADDRESS | {None}:
+            yield (
+                f"The client's answer has no PCI address for {which}. Answer cuDeviceGetAttribute 33, 34 and 50 (bus, "
+                "device, domain)."
+            )
+        for field, remedy in (
+            ("id", "Answer cuDeviceGetUuid"),
+            ("name", "Answer cuDeviceGetName"),
+            ("compute", "Answer cuDeviceGetAttribute 75 and 76"),
+            ("driver", "Answer cuDriverGetVersion"),
+            ("total", "Answer the memory size"),
+            ("available", "Answer the free memory"),
+        ):
+            if (device[field] or "") in NOTHING:
+                yield f"The client's answer has lost a field of {which}: {field}={device[field] or ''!r}. {remedy}."
+    counted = [r.outputs[0] for r in e.calls("cuDeviceGetCount") if r.result == 0 and r.outputs]
+    if counted and max(counted) > len(devices_of(e)):
+        kept = len(devices_of(e))
+        yield f"The driver counted {max(counted)} devices and the client kept {kept}. See its log for the others."
+
+
+def _memory(e: Evidence) -> Iterator[str]:
+    """CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less."""
+    nvml = [r.outputs[0] for r in e.calls("nvmlDeviceGetMemoryInfo") if r.result == 0 and r.outputs]
+    cuda = [r.outputs[0] for r in e.calls("cuDeviceTotalMem", all_versions=True) if r.result == 0 and r.outputs]
+    if nvml and cuda and not 0.5 * max(nvml) <= max(cuda) <= max(nvml):
+        yield (
+            f"NVML and CUDA disagree on memory: {max(nvml)} and {max(cuda)} bytes in total. Answer the same device's "
+            "memory in both."
+        )
+
+
+def _nvml(e: Evidence) -> Iterator[str]:
+    """Generation B reads memory from NVML, by the UUID that CUDA answered; failing that, by a context of its own."""
+    if e.facts.generation != "b" or any(r.result == 0 for r in e.calls("nvmlDeviceGetMemoryInfo")):
+        return
+    asked = [r for r in e.calls("nvmlDeviceGetHandleByUUID") if r.result != 0]
+    context = [r for name in ("cuDevicePrimaryCtxRetain", "cuMemGetInfo_v2") for r in e.calls(name)[:1]]
+    way = f" ({'; '.join(shown(r) for r in context)})" if context else ""
+    if asked:
+        yield (
+            f"NVML does not know the UUID that CUDA answers: {shown(asked[0])}. So the client made a context and took "
+            "memory from "
+            f"CUDA{way}. Answer the same UUID in nvmlDeviceGetUUID and cuDeviceGetUuid."
+        )
+        return
+    missing = [
+        f"{n.library} does not export {', '.join(n.missing)}"
+        for n in e.facts.needs
+        if n.missing and _is_nvml(e, n.library)
+    ]
+    why = missing[0] if missing else "no successful call of nvmlDeviceGetMemoryInfo is in the trace"
+    yield (
+        f"NVML was not used: {why}. So the client made a context and took memory from CUDA{way}. Deliver a library "
+        "with the SONAME "
+        "libnvidia-ml.so.1."
+    )
+
+
+def _is_nvml(e: Evidence, path: str) -> bool:
+    return path in e.files and e.files[path].role == "nvml"
+
+
+def _tolerated(e: Evidence) -> Iterator[str]:
+    """Calls that failed and that the client did without."""
+    seen: set[tuple[str, int]] = set()
+    for record in e.of_kind(Kind.CALL):
+        if record.result == 0 or record.pid not in e.seekers or record.name == "nvmlDeviceGetHandleByUUID":
+            continue
+        if record.library not in {Library.CUDA, Library.NVML} or (record.name, record.result) in seen:
+            continue
+        seen.add((record.name, record.result))
+        yield f"{record.name} answered {_code(record)}; the client went on without it."
+
+
+def _code(record: Record) -> str:
+    return described(record.result) if record.library == Library.CUDA else str(record.result)

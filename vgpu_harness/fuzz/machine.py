@@ -1,0 +1,232 @@
+"""A Hypothesis state machine that calls the CUDA driver and NVML in any order, and compares each answer with the reference."""
+
+import itertools
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, multiple, rule
+
+from vgpu_harness.fuzz.answer import Answer
+from vgpu_harness.fuzz.reference import (
+    COMPUTE_CAPABILITY_MAJOR,
+    COMPUTE_CAPABILITY_MINOR,
+    NULL,
+    PCI_BUS_ID,
+    PCI_DEVICE_ID,
+    PCI_DOMAIN_ID,
+    VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+    ReferenceCuda,
+    ReferenceNvml,
+)
+from vgpu_harness.fuzz.strategies import buffer_lengths, gpu_uuids, hosts, ordinals, pci_addresses, sizes
+from vgpu_harness.fuzz.subject import THREADS, InProcessDriver
+from vgpu_harness.host import Host
+
+UNKNOWN = -1
+"""The token of a handle that nobody gave out."""
+
+ATTRIBUTES = (
+    COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, PCI_BUS_ID, PCI_DEVICE_ID, PCI_DOMAIN_ID,
+    VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, 0, -1, 1 << 30,
+)  # fmt: skip
+
+NVML_INITS = ("nvmlInit", "nvmlInit_v2", "nvmlInitWithFlags")
+
+threads = st.sampled_from(THREADS)
+lengths = buffer_lengths()
+
+
+class Handles:
+    """Which handle of the driver under test stands for which token of the reference."""
+
+    def __init__(self) -> None:
+        self.of_token: dict[int, int] = {NULL: 0, UNKNOWN: 0x5EED0}
+
+    def learn(self, token: int, handle: int) -> None:
+        """Both sides gave a handle out: the same one for the same token, another one for another."""
+        known = self.of_token.setdefault(token, handle)
+        assert known == handle, f"handle {handle:#x} where the same call gave {known:#x} before"
+        others = [other for other, value in self.of_token.items() if value == handle and other != token]
+        assert not others, f"handle {handle:#x} was given out already, for something else"
+
+
+class DriverMachine(RuleBasedStateMachine):
+    """Calls both APIs of one process on a simulated host.
+
+    To test another driver, subclass it and set ``driver_type`` to a class that is made from a ``Host`` and has the methods of
+    ``InProcessDriver``. ``DriverMachine.TestCase`` is a unittest case that pytest collects.
+    """
+
+    driver_type: ClassVar[Any] = InProcessDriver
+    contexts = Bundle("contexts")
+    allocations = Bundle("allocations")
+    devices = Bundle("devices")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver: Any = None
+        self.context_handles = Handles()
+        self.memory_handles = Handles()
+        self.device_handles = Handles()
+
+    @initialize(host=hosts())
+    def start(self, host: Host) -> None:
+        """A fresh process on a new host."""
+        self.host = host
+        self.cuda = ReferenceCuda(host)
+        self.nvml = ReferenceNvml(host)
+        self.driver = self.driver_type(host)
+
+    def teardown(self) -> None:
+        """Ends the process."""
+        if self.driver is not None:
+            self.driver.close()
+
+    def _same(self, expected: Answer, actual: Answer) -> None:
+        assert actual == expected, f"the driver answered {actual}, the reference {expected}"
+
+    def _same_handle(self, expected: Answer, actual: Answer, handles: Handles) -> MultipleResults[int]:
+        """Compares the codes, and learns the handle that both answered; answers its token for a bundle."""
+        assert actual.code == expected.code, f"the driver answered {actual}, the reference {expected}"
+        if expected.code != 0:
+            return multiple()
+        (token,), (handle,) = expected.values, actual.values
+        assert isinstance(token, int)
+        assert isinstance(handle, int)
+        handles.learn(token, handle)
+        return multiple(token)
+
+    # CUDA: the driver and its devices
+
+    @rule(flags=st.sampled_from((0, 0, 0, 1, 2**32 - 1)))
+    def cu_init(self, flags: int) -> None:
+        """cuInit, mostly right."""
+        self._same(self.cuda.init(flags), self.driver.cuda.init(flags))
+
+    @rule()
+    def cu_driver(self) -> None:
+        """cuDriverGetVersion and cuDeviceGetCount."""
+        self._same(self.cuda.driver_version(), self.driver.cuda.driver_version())
+        self._same(self.cuda.count(), self.driver.cuda.count())
+
+    @rule(ordinal=ordinals())
+    def cu_device(self, ordinal: int) -> None:
+        """The questions about a device that take nothing but its ordinal."""
+        for question in ("device", "uuid", "total", "primary_state"):
+            self._same(getattr(self.cuda, question)(ordinal), getattr(self.driver.cuda, question)(ordinal))
+
+    @rule(attribute=st.sampled_from(ATTRIBUTES), device=ordinals())
+    def cu_attribute(self, attribute: int, device: int) -> None:
+        """cuDeviceGetAttribute."""
+        self._same(self.cuda.attribute(attribute, device), self.driver.cuda.attribute(attribute, device))
+
+    @rule(question=st.sampled_from(("name", "pci_bus_id")), length=lengths, device=ordinals())
+    def cu_text(self, question: str, length: int, device: int) -> None:
+        """cuDeviceGetName and cuDeviceGetPCIBusId into buffers of any length."""
+        self._same(getattr(self.cuda, question)(length, device), getattr(self.driver.cuda, question)(length, device))
+
+    # CUDA: contexts
+
+    @rule(target=contexts, thread=threads, device=ordinals())
+    def cu_create(self, thread: int, device: int) -> MultipleResults[int]:
+        """cuCtxCreate."""
+        answers = self.cuda.create(thread, device), self.driver.cuda.create(thread, device)
+        return self._same_handle(*answers, self.context_handles)
+
+    @rule(target=contexts, device=ordinals())
+    def cu_retain(self, device: int) -> MultipleResults[int]:
+        """cuDevicePrimaryCtxRetain."""
+        return self._same_handle(self.cuda.retain(device), self.driver.cuda.retain(device), self.context_handles)
+
+    @rule(action=st.sampled_from(("release", "reset", "primary_state")), device=ordinals())
+    def cu_primary(self, action: str, device: int) -> None:
+        """cuDevicePrimaryCtxRelease, Reset, GetState."""
+        self._same(getattr(self.cuda, action)(device), getattr(self.driver.cuda, action)(device))
+
+    @rule(
+        action=st.sampled_from(("push", "set_current", "destroy")),
+        thread=threads,
+        context=contexts | st.sampled_from((NULL, UNKNOWN)),
+    )
+    def cu_context(self, action: str, thread: int, context: int) -> None:
+        """What is done with a context: a living one, a destroyed one, none, or one that never was."""
+        handle = self.context_handles.of_token[context]
+        self._same(getattr(self.cuda, action)(thread, context), getattr(self.driver.cuda, action)(thread, handle))
+
+    @rule(action=st.sampled_from(("pop", "current")), thread=threads)
+    def cu_stack(self, action: str, thread: int) -> None:
+        """cuCtxPopCurrent, cuCtxGetCurrent."""
+        answers = getattr(self.cuda, action)(thread), getattr(self.driver.cuda, action)(thread)
+        self._same_handle(*answers, self.context_handles)
+
+    @rule(thread=threads)
+    def cu_current_device(self, thread: int) -> None:
+        """cuCtxGetDevice."""
+        self._same(self.cuda.context_device(thread), self.driver.cuda.context_device(thread))
+
+    # CUDA: memory
+
+    @rule(thread=threads)
+    def cu_memory(self, thread: int) -> None:
+        """cuMemGetInfo."""
+        self._same(self.cuda.memory_info(thread), self.driver.cuda.memory_info(thread))
+
+    @rule(target=allocations, thread=threads, size=sizes())
+    def cu_allocate(self, thread: int, size: int) -> MultipleResults[int]:
+        """Device memory is taken."""
+        answers = self.cuda.allocate(thread, size), self.driver.cuda.allocate(thread, size)
+        return self._same_handle(*answers, self.memory_handles)
+
+    @rule(thread=threads, allocation=allocations | st.just(UNKNOWN))
+    def cu_free(self, thread: int, allocation: int) -> None:
+        """Device memory is given back: once, twice, or what never was."""
+        handle = self.memory_handles.of_token[allocation]
+        self._same(self.cuda.free(thread, allocation), self.driver.cuda.free(thread, handle))
+
+    # NVML
+
+    @rule(form=st.sampled_from(NVML_INITS))
+    def nvml_init(self, form: str) -> None:
+        """nvmlInit in any of its forms."""
+        self._same(self.nvml.init(form), self.driver.nvml.init(form))
+
+    @rule()
+    def nvml_shutdown(self) -> None:
+        """nvmlShutdown."""
+        self._same(self.nvml.shutdown(), self.driver.nvml.shutdown())
+
+    @rule(length=lengths)
+    def nvml_system(self, length: int) -> None:
+        """The questions that are not about a device."""
+        for question in ("driver_version", "nvml_version"):
+            self._same(getattr(self.nvml, question)(length), getattr(self.driver.nvml, question)(length))
+        self._same(self.nvml.cuda_version(), self.driver.nvml.cuda_version())
+        self._same(self.nvml.count(), self.driver.nvml.count())
+
+    @rule(target=devices, index=st.integers(0, 4) | st.just(2**32 - 1))
+    def nvml_by_index(self, index: int) -> MultipleResults[int]:
+        """nvmlDeviceGetHandleByIndex."""
+        return self._same_handle(self.nvml.by_index(index), self.driver.nvml.by_index(index), self.device_handles)
+
+    @rule(target=devices, data=st.data())
+    def nvml_by_name(self, data: st.DataObject) -> MultipleResults[int]:
+        """nvmlDeviceGetHandleByUUID and ByPciBusId, of a GPU that is there or of another."""
+        uuid = data.draw(st.sampled_from([gpu.nvml_uuid for gpu in self.host.gpu]) | gpu_uuids(), label="uuid")
+        pci = data.draw(st.sampled_from([gpu.pci for gpu in self.host.gpu]) | pci_addresses(), label="pci")
+        tokens = itertools.chain(
+            self._same_handle(self.nvml.by_uuid(uuid), self.driver.nvml.by_uuid(uuid), self.device_handles).values,
+            self._same_handle(self.nvml.by_pci(pci), self.driver.nvml.by_pci(pci), self.device_handles).values,
+        )
+        return multiple(*tokens)
+
+    @rule(question=st.sampled_from(("name", "uuid")), device=devices | st.sampled_from((NULL, UNKNOWN)), length=lengths)
+    def nvml_text(self, question: str, device: int, length: int) -> None:
+        """nvmlDeviceGetName and nvmlDeviceGetUUID into buffers of any length."""
+        handle = self.device_handles.of_token[device]
+        self._same(getattr(self.nvml, question)(device, length), getattr(self.driver.nvml, question)(handle, length))
+
+    @rule(question=st.sampled_from(("pci", "memory")), device=devices | st.sampled_from((NULL, UNKNOWN)))
+    def nvml_device(self, question: str, device: int) -> None:
+        """nvmlDeviceGetPciInfo_v3 and nvmlDeviceGetMemoryInfo."""
+        handle = self.device_handles.of_token[device]
+        self._same(getattr(self.nvml, question)(device), getattr(self.driver.nvml, question)(handle))

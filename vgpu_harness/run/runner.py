@@ -1,0 +1,282 @@
+"""Running one program on the simulated host."""
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from vgpu_harness.errors import HostError, RunError
+from vgpu_harness.host import Host, is_image
+from vgpu_harness.run.delivery import Delivered, deliver
+from vgpu_harness.run.environment import build_environment, kept
+from vgpu_harness.run.observer import Observer, Process
+from vgpu_harness.run.program import Program, check_program
+from vgpu_harness.run.reaper import reap
+from vgpu_harness.run.result import SUMMARY_FILE, Run, read_stream
+from vgpu_harness.run.verify import find_out
+from vgpu_harness.shims.build import check_fresh
+from vgpu_harness.shims.paths import shim_path
+from vgpu_harness.trace import DEFAULT_SIZE, create_trace
+
+
+class NotStartedError(RunError):
+    """The kernel refused to execute the program; the cause is the OSError."""
+
+
+class NotMappedError(RunError):
+    """The program ran, and none of the preloaded shims was ever mapped into one of its processes."""
+
+
+def load_host(host: Host | str | os.PathLike[str] | None) -> Host | Path:
+    """What is meant by a host: the default one, a value, a host file, or the path of a host image.
+
+    Raises:
+        HostError: the file cannot be read or is wrong.
+    """
+    if host is None:
+        return Host()
+    if isinstance(host, Host):
+        return host
+    path = Path(host)
+    try:
+        return path.absolute() if is_image(path) else Host.load(path)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be read: {error.strerror}; give a host file or a host image") from error
+
+
+def _admitted(host: Host, program: Program) -> Host:
+    """The host with the program let through its gate, unless the host's own list is what keeps it out."""
+    name = program.binary.name
+    if "deny" in host.gate.model_fields_set or name in host.gate.allow or "*" in name:
+        return host
+    gate = host.gate.model_copy(update={"allow": (*host.gate.allow, name)})
+    return host.model_copy(update={"gate": gate})
+
+
+def prepare_directory(directory: str | os.PathLike[str] | None) -> tuple[Path, frozenset[str] | None]:
+    """The run's own directory, readable by its user only; a new temporary one for None.
+
+    Returns:
+        The directory, and the names that were in it before; None if it was made here.
+
+    Raises:
+        RunError: it cannot be made, or has a run already.
+    """
+    before: frozenset[str] | None = None
+    try:
+        if directory is None:
+            path = Path(tempfile.mkdtemp(prefix="vgpu-run-"))
+        else:
+            path = Path(directory).absolute()
+            if path.is_dir():
+                before = frozenset(os.listdir(path))  # noqa: PTH208 - names are wanted
+                taken = before & {SUMMARY_FILE, "tree", "host.image"}
+                if taken:
+                    raise RunError(f"{path}: has the {min(taken)} of a run already; give a new directory")
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.chmod(0o700)
+        for name in ("home", "tmp"):
+            (path / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{error.filename}: cannot be made: {error.strerror}; give another directory") from error
+    return path, before
+
+
+def _remove_new(path: Path, before: frozenset[str] | None) -> None:
+    """Takes a run's directory back to what it was before `prepare_directory`."""
+    if before is None:
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    for entry in path.iterdir():
+        if entry.name not in before:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    host: Host | str | os.PathLike[str] | None = None,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    timeout: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    audit: bool = True,
+    trace: str | os.PathLike[str] | None = None,
+    trace_size: int = DEFAULT_SIZE,
+    admit: bool = True,
+    input: str | bytes | None = None,  # noqa: A002 - named as in subprocess.run
+    library_path: Sequence[str | os.PathLike[str]] = (),
+    cwd: str | os.PathLike[str] | None = None,
+    check_mapped: bool = True,
+    pass_streams: bool = False,
+) -> Run:
+    """Runs a program on the simulated host and waits until it and all it started are gone.
+
+    Args:
+        argv: the program, by path or by a name in PATH, and its arguments.
+        host: the simulated host: a value, a host file, a host image; None is the default host.
+        directory: where the run's files go; a new temporary directory for None. It is kept.
+        timeout: seconds after which the run is ended; math.inf for none.
+        env: variables on top of the built environment; nothing else but PATH, LANG, LC_*, TERM, TZ is inherited.
+        audit: have the auditor record what is mapped.
+        trace: the trace file; `trace` in the run's directory for None.
+        trace_size: its size in bytes.
+        admit: let the program through the host's gate even if its name is on the default deny list.
+        input: what it reads from its standard input; nothing for None.
+        library_path: directories for LD_LIBRARY_PATH, before those of the host.
+        cwd: directory to start in; this process's own for None.
+        check_mapped: raise if none of the shims was ever mapped.
+        pass_streams: the program has this process's standard streams; nothing is captured.
+
+    Raises:
+        HostError, ImageError, ProgramError, ShimError, TraceError, RunError: a problem that was found before the start.
+        NotStartedError: the kernel refused to execute the program.
+        NotMappedError: see `check_mapped`.
+    """
+    words = [os.fspath(word) for word in argv]
+    if not words:
+        raise RunError("no program: the command line is empty; give a program")
+    if not timeout > 0:
+        raise RunError(f"timeout {timeout}: is not above 0; give seconds")
+    check_fresh()
+    start_in = Path(cwd).absolute() if cwd is not None else Path.cwd()
+    described = load_host(host)
+    # The program is checked with the PATH it will have; the lists of libraries do not matter for that.
+    program = check_program(words[0], build_environment(Path("/"), extra=env), start_in)
+    if admit and isinstance(described, Host):
+        described = _admitted(described, program)
+    auditors = [str(shim_path("audit"))] if audit else []
+    path, before = prepare_directory(directory)
+    try:
+        trace_path = create_trace(trace if trace is not None else path / "trace", trace_size)
+        delivered = deliver(described, path)
+        environment = build_environment(
+            path,
+            host_image=delivered.image,
+            trace=trace_path,
+            preload=delivered.preload,
+            audit=auditors,
+            library_path=[*map(os.fspath, library_path), *delivered.library_path],
+            extra=env,
+        )
+    except BaseException:
+        _remove_new(path, before)
+        raise
+    child = _Child(words, program, environment, path, trace_path, start_in)
+    child.run(timeout, input=input, pass_streams=pass_streams)
+    result = _result(child, delivered, environment, audit)
+    result.write()
+    if check_mapped and result.unmapped is not None:
+        raise NotMappedError(f"{program.path}: {result.unmapped}; the files of the run are in {path}")
+    return result
+
+
+class _Child:
+    """The first process of a run, from its start until nothing of it is left."""
+
+    def __init__(
+        self, words: list[str], program: Program, environment: dict[str, str], directory: Path, trace: Path, cwd: Path
+    ) -> None:
+        self.words = words
+        self.program = program
+        self.environment = environment
+        self.directory = directory
+        self.trace = trace
+        self.cwd = cwd
+        self.returncode = 0
+        self.pid = 0
+        self.duration = 0.0
+        self.timed_out = False
+        self.observer: Observer
+        self.reaped: tuple[int, ...] = ()
+
+    def run(self, timeout: float, *, input: str | bytes | None, pass_streams: bool) -> None:  # noqa: A002
+        with contextlib.ExitStack() as stack:
+            streams: dict[str, Any] = {}
+            if not pass_streams:
+                for name in ("stdout", "stderr"):
+                    streams[name] = stack.enter_context((self.directory / name).open("wb"))
+            if input is not None:
+                streams["stdin"] = stack.enter_context(_input_file(input))
+            elif not pass_streams:
+                streams["stdin"] = subprocess.DEVNULL
+            started = time.monotonic()
+            process = self._start(streams, own_session=not pass_streams)
+            try:
+                self.timed_out = not self.observer.watch(timeout)
+            finally:
+                self._end(process)
+            self.duration = time.monotonic() - started
+
+    def _start(self, streams: dict[str, Any], *, own_session: bool) -> subprocess.Popen[bytes]:
+        try:
+            process = subprocess.Popen(
+                self.words,
+                executable=self.program.path,
+                env=self.environment,
+                cwd=self.cwd,
+                # With the terminal's streams it stays in the terminal's session: Ctrl-C is for it too.
+                start_new_session=own_session,
+                **streams,
+            )
+        except OSError as error:
+            raise NotStartedError(
+                f"{self.program.path}: cannot be executed: {error.strerror}; try it without the harness"
+            ) from error
+        self.pid = process.pid
+        first = Process(
+            process.pid, os.getpid(), str(self.program.binary), tuple(self.words), traced=True,
+            preloaded="LD_PRELOAD" in self.environment,
+        )  # fmt: skip
+        self.observer = Observer(first, self.trace)
+        # From outside: a preexec_fn would make the start a fork of this whole process. It may be gone or not be ours.
+        with contextlib.suppress(OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        return process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        import psutil
+
+        roots = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            roots.append(psutil.Process(process.pid))
+        ended = reap(self.trace, roots)
+        self.returncode = process.wait()
+        self.reaped = tuple(pid for pid in ended if pid != process.pid)
+
+
+def _input_file(content: str | bytes) -> IO[bytes]:
+    file = tempfile.TemporaryFile()
+    file.write(content.encode() if isinstance(content, str) else content)
+    file.seek(0)
+    return file
+
+
+def _result(child: _Child, delivered: Delivered, environment: dict[str, str], audit: bool) -> Run:
+    path = child.directory
+    run_ = Run(
+        argv=tuple(child.words),
+        returncode=child.returncode,
+        stdout=read_stream(path / "stdout"),
+        stderr=read_stream(path / "stderr"),
+        duration=child.duration,
+        directory=path,
+        trace_path=child.trace,
+        timed_out=child.timed_out,
+        pid=child.pid,
+        preload=delivered.preload,
+        links={str(at): str(library) for at, library in delivered.links.items()},
+        environment=kept(environment),
+        processes=child.observer.processes,
+        reaped=child.reaped,
+        audit=audit,
+    )
+    return find_out(run_, child.program)
