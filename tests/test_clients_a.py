@@ -9,6 +9,11 @@ from support.compile import compile_library
 START = ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount"]
 DEVICE = ["cuDeviceGet", "cuDeviceGetAttribute", "cuDeviceGetAttribute", "cuDeviceGetUuid", "cuDeviceGetName",
           "cuCtxCreate_v3", "cuMemGetInfo_v2", "cuCtxDestroy"]  # fmt: skip
+MISMATCH = "version mismatch between driver and cuda driver library - reboot or upgrade may be required: library {path}"
+UNKNOWN = (
+    "unknown error initializing cuda driver library {path}: cuda driver library init failure: 999. see "
+    "https://github.com/ollama/ollama/blob/main/docs/troubleshooting.md for more information"
+)
 NAMES = [*START, "cuDeviceGet", "cuDeviceGetAttribute", *DEVICE[3:]]
 
 
@@ -37,7 +42,7 @@ def test_without_debug_only_information_is_written(tmp_path: Path) -> None:
 
 
 def test_the_globs_come_in_the_originals_order(tmp_path: Path) -> None:
-    """LibOllamaPath, LD_LIBRARY_PATH (made absolute), then the fixed list; PhysX is passed over; links are resolved once."""
+    """LibOllamaPath, LD_LIBRARY_PATH made absolute, then the fixed list; no PhysX; links are resolved once."""
     installation = Installation(tmp_path, "a")
     other = tmp_path / "PhysX"
     other.mkdir()
@@ -74,14 +79,11 @@ def test_without_a_file_the_driver_is_not_looked_for(tmp_path: Path) -> None:
     [
         (802, "INFO", "Unable to load cudart library {path}: cuda driver library init failure: 802"),
         (100, "INFO", "no nvidia devices detected by library {path}"),
-        (803, "WARN", "version mismatch between driver and cuda driver library - reboot or upgrade may be required: "
-                      "library {path}"),
-        (35, "WARN", "version mismatch between driver and cuda driver library - reboot or upgrade may be required: "
-                     "library {path}"),
-        (999, "WARN", "unknown error initializing cuda driver library {path}: cuda driver library init failure: 999. see "
-                      "https://github.com/ollama/ollama/blob/main/docs/troubleshooting.md for more information"),
+        (803, "WARN", MISMATCH),
+        (35, "WARN", MISMATCH),
+        (999, "WARN", UNKNOWN),
     ],
-)  # fmt: skip
+)
 def test_a_failed_init_is_reported_by_its_code(tmp_path: Path, code: int, level: str, message: str) -> None:
     """Each code of cuInit has the level and the words that Ollama gives it, and ends on the CPU."""
     installation = Installation(tmp_path, "a")
@@ -181,7 +183,8 @@ RUNTIME = r"""
 int cudaSetDevice(int d); int cudaSetDevice(int d) { UNUSED(d); return RESULT; }
 int cudaDeviceSynchronize(void); int cudaDeviceSynchronize(void) { return 0; }
 int cudaDeviceReset(void); int cudaDeviceReset(void) { return 0; }
-int cudaMemGetInfo(size_t *f, size_t *t); int cudaMemGetInfo(size_t *f, size_t *t) { *f = 1UL << 30; *t = 2UL << 30; return 0; }
+int cudaMemGetInfo(size_t *f, size_t *t);
+int cudaMemGetInfo(size_t *f, size_t *t) { *f = 1UL << 30; *t = 2UL << 30; return 0; }
 int cudaGetDeviceCount(int *c); int cudaGetDeviceCount(int *c) { *c = 1; return 0; }
 int cudaDeviceGetAttribute(int *v, int a, int d);
 int cudaDeviceGetAttribute(int *v, int a, int d) { UNUSED(d); *v = a == 75 ? 8 : 6; return 0; }

@@ -43,7 +43,7 @@ def test_a_gpu_is_found_in_two_passes(tmp_path: Path) -> None:
 
 
 def test_the_calls_are_those_of_the_original(tmp_path: Path) -> None:
-    """One child: the runtime's calls, the backend's own, then NVML; no context is made. Four children make all calls."""
+    """One child: the runtime's calls, the backend's own, then NVML; no context is made."""
     answer = Installation(tmp_path, "b", backends=("cuda_v13",)).serve(debug="0")
     one = RUNTIME + BACKEND + NVML
     assert answer.calls == one + one
@@ -76,7 +76,7 @@ def test_the_library_path_of_a_child(tmp_path: Path) -> None:
 
 
 def test_a_rebuilt_environment_loses_the_rest(tmp_path: Path) -> None:
-    """With --rebuild-child-environment the child gets PATH, HOME and the two paths, and no log file of the fake library."""
+    """With --rebuild-child-environment the child gets PATH, HOME and the two paths only."""
     answer = Installation(tmp_path, "b", backends=("cuda_v13",)).serve("--rebuild-child-environment", SECRET="1")
     assert set(answer.all("subprocess")[0]) == {
         "time", "level", "source", "msg", "PATH", "LD_LIBRARY_PATH", "OLLAMA_LIBRARY_PATH",
@@ -132,7 +132,7 @@ def test_a_missing_name_keeps_the_backend_out(tmp_path: Path) -> None:
 
 
 def test_a_preloaded_driver_serves_by_its_soname(tmp_path: Path) -> None:
-    """No file, but a preloaded library whose SONAME is libcuda.so.1: the backend loads. With another SONAME it does not."""
+    """No file, but a preloaded library of SONAME libcuda.so.1: the backend loads; of another SONAME: it does not."""
     right = compile_library(CUDA, "libcuda.so.1")
     wrong = compile_library(CUDA, "libcudb.so.1")
     installation = Installation(tmp_path, "b", cuda=None)
@@ -197,7 +197,7 @@ def test_a_device_that_is_gone_in_the_second_pass(tmp_path: Path) -> None:
 
 
 def test_a_slow_driver_runs_into_the_limit(tmp_path: Path) -> None:
-    """cuInit that takes longer than the scaled 30 s: the words of the time-out, and the child is killed."""
+    """A cuInit that takes longer than the scaled 30 s: the words of the time-out, and the child is killed."""
     installation = Installation(tmp_path, "b", backends=("cuda_v13",))
     started = time.monotonic()
     answer = installation.serve("--scale", "0.02", FAKE_DELAY_MS="20000")
@@ -247,7 +247,7 @@ def test_without_nvml_the_context_gives_the_memory(tmp_path: Path, fault: dict[s
 
 
 def test_no_nvml_library_and_no_context_is_an_abort(tmp_path: Path) -> None:
-    """cudaMemGetInfo that fails aborts the child: invisible but at TRACE, and the CPU."""
+    """A cudaMemGetInfo that fails aborts the child: invisible but at TRACE, and the CPU."""
     answer = Installation(tmp_path, "b", nvml=None, backends=("cuda_v13",)).serve(FAKE_cuDevicePrimaryCtxRetain="801")
     assert on_cpu(answer)
     assert "CUDA error: operation not supported\n" in answer.stderr
@@ -256,7 +256,7 @@ def test_no_nvml_library_and_no_context_is_an_abort(tmp_path: Path) -> None:
 
 
 def test_an_nvml_without_error_texts_faults(tmp_path: Path) -> None:
-    """nvmlErrorString is called unchecked where nvmlInit_v2 fails: a library without it takes the child down."""
+    """The text is asked for unchecked where nvmlInit_v2 fails: a library without it takes the child down."""
     installation = Installation(tmp_path, "b", nvml=("-DWITHOUT_NVMLERRORSTRING",), backends=("cuda_v13",))
     answer = installation.serve(FAKE_nvmlInit_v2="9")
     assert on_cpu(answer)
@@ -315,12 +315,16 @@ def test_the_child_is_started_past_every_hook(tmp_path: Path) -> None:
     """Hooks of exec*, fork, vfork, posix_spawn, clone and syscall in a preloaded library are never called."""
     names = ["execve", "execv", "execvp", "fork", "vfork", "posix_spawn", "posix_spawnp", "clone", "syscall", "waitpid",
              "wait4", "kill", "readlink"]  # fmt: skip
-    body = "".join(f"int {name}(void) {{ said(\"{name}\"); return -1; }}\n" for name in names)
+    body = "".join(f'int {name}(void) {{ said("{name}"); return -1; }}\n' for name in names)
     source = (
         "#define _GNU_SOURCE\nextern long write(int, const void *, unsigned long);\nextern unsigned long strlen(const "
         'char *);\nstatic void said(const char *n) { if (write(2, "HOOK ", 5) + write(2, n, strlen(n)) < 0) { } }\n'
     )
     hooks = compile_library(source + body, "libhooks.so", "-fno-builtin")
+    control = subprocess.run(
+        ["/bin/sh", "-c", "/bin/true; :"], env={"LD_PRELOAD": str(hooks)}, capture_output=True, timeout=10, check=False
+    )
+    assert b"HOOK" in control.stderr
     answer = Installation(tmp_path, "b", backends=("cuda_v13",)).serve(LD_PRELOAD=str(hooks))
     assert "HOOK" not in answer.stderr
     assert answer.one("inference compute")["library"] == "CUDA"

@@ -121,7 +121,7 @@ FINDINGS: list[tuple[str, Callable[[Story], None], str]] = [
     ("b", early_gate, "calls before"),
     ("a", slow_init, "cuInit took 5.0 s"),
     ("a", no_address_a, "no PCI address"),
-    ("b", no_address_b, "no PCI address"),
+    ("b", no_address_b, "at 0000:00:00.0, and the driver at 0000:00:05.0"),
     ("a", no_memory, "total='0 B'"),
     ("b", no_memory, "total='0 B'"),
     ("a", lost_name, "name=''"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vgpu_harness.fuzz import strategies
 from vgpu_harness.host import Gate as Policy
-from vgpu_harness.host import Host, write_image, write_tree
+from vgpu_harness.host import Host, Tree, write_image
 from vgpu_harness.shims.inprocess import Gate
 
 
@@ -22,11 +22,11 @@ Asked = Callable[[Policy], AbstractContextManager[Gate]]
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """The gate of a host with a policy: ``with gate(policy) as asked``."""
     place = tmp_path_factory.mktemp("gate")
-    tree = write_tree(Host(), place / "tree")
+    no_files = Tree(place, ())
 
     @contextmanager
     def of_policy(policy: Policy) -> Iterator[Gate]:
-        with NamedTemporaryFile(dir=place) as file, Gate(write_image(Host(gate=policy), tree, file.name)) as asked:
+        with NamedTemporaryFile(dir=place) as file, Gate(write_image(Host(gate=policy), no_files, file.name)) as asked:
             yield asked
 
     return of_policy

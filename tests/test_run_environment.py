@@ -15,7 +15,8 @@ def _noisy_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = {
         "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_TIME": "C", "TERM": "xterm", "TZ": "UTC",
         "SECRET_TOKEN": "x",
-        "LD_PRELOAD": "/noise.so", "LD_LIBRARY_PATH": "/noise", "LD_AUDIT": "/noise-audit.so", "CUDA_VISIBLE_DEVICES": "",
+        "LD_PRELOAD": "/noise.so", "LD_LIBRARY_PATH": "/noise", "LD_AUDIT": "/noise-audit.so",
+        "CUDA_VISIBLE_DEVICES": "",
         "NVIDIA_VISIBLE_DEVICES": "none", "OLLAMA_DEBUG": "2", "GGML_BACKEND_PATH": "/x", "VGPU_HOST": "/other",
         "PYTHONPATH": "/x", "HOME": "/root",
     }  # fmt: skip

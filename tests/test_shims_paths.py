@@ -66,7 +66,7 @@ def test_the_second_tree_of_an_editable_install_is_searched(monkeypatch: pytest.
 
 
 def test_a_changed_checkout_is_noticed(tmp_path: Path) -> None:
-    """The hash of unchanged sources is the shims' own; one changed byte makes it another, and the error says what to do."""
+    """Other sources than those of the build have another hash, and the error says what to do."""
     csrc = shutil.copytree(CSRC, tmp_path / "checkout" / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
     source = csrc / "vgpu" / "wire.h"
     source.write_text(source.read_text() + "\n/* changed */\n")

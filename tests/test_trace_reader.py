@@ -204,7 +204,7 @@ def test_what_was_written_survives_sigkill(tmp_path: Path) -> None:
 
 
 def test_callers_are_resolved_to_mapped_objects(path: Path, writer: Writer) -> None:
-    """A return address is of the object mapped below it, before the call, by this program, or by a forked child's parent."""
+    """A return address is of the object below it, of this program at that time, or of a forked child's parent."""
 
     def mapped(text: str, address: int) -> None:
         writer.write("", text, kind=lib.VGPU_RECORD_MAPPED, library=lib.VGPU_LIBRARY_AUDIT, in_=[address], inputs=1)

@@ -10,20 +10,20 @@ from vgpu_harness.trace import Kind, Library, Record
 from vgpu_harness.trace.text import to_json, to_line
 
 CALL = Record(
-    Kind.CALL,
-    2_500_000_000,
-    41,
-    42,
-    40,
-    Library.CUDA,
-    "cuDeviceGet",
-    "0000:00:05.0",
-    (0,),
-    (7,),
-    0,
-    0x7F01,
-    False,
-    False,
+    kind=Kind.CALL,
+    time_ns=2_500_000_000,
+    pid=41,
+    tid=42,
+    parent=40,
+    library=Library.CUDA,
+    name="cuDeviceGet",
+    text="0000:00:05.0",
+    inputs=(0,),
+    outputs=(7,),
+    result=0,
+    caller=0x7F01,
+    cut=False,
+    faulted=False,
 )
 
 

@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vgpu_harness.discovery import Funnel, Verdict, discover
+    from vgpu_harness.discovery import Funnel, Verdict
+    from vgpu_harness.discovery.discover import discover
     from vgpu_harness.errors import (
         HostError,
         ImageError,

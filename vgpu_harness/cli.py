@@ -23,11 +23,11 @@ def complain(message: object) -> None:
 class Commands(click.Group):
     """The group: imports commands lazily, and turns this package's errors into a message and an exit status."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names of the commands, in the order of the help text."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command of a name, None if there is none."""
         if cmd_name not in COMMANDS:
             return None

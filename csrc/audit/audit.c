@@ -2,8 +2,8 @@
  * gets a call is mapped all the same; this is who says so.
  *
  * The dynamic linker gives an auditor a namespace of its own. If it needed libc, a second libc would be mapped there
- * (measured: 100-200 us a start), so it needs none. It defines no la_symbind and no la_pltenter: those would change how the
- * program's calls are bound. */
+ * (measured: 100-200 us a start), so it needs none. It defines no la_symbind and no la_pltenter: those would change how
+ * the program's calls are bound. */
 #include <link.h>
 
 #include "vgpu/environment.h"

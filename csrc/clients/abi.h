@@ -15,7 +15,6 @@ typedef struct {
 enum {
     CU_SUCCESS = 0,
     CU_NOT_INITIALIZED = 3,
-    CU_STUB_LIBRARY = 34,
     CU_INSUFFICIENT_DRIVER = 35,
     CU_CALL_REQUIRES_NEWER_DRIVER = 36,
     CU_NO_DEVICE = 100,

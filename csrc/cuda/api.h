@@ -24,6 +24,9 @@
 const char *vgpu_cuda_name(uint32_t i);
 int vgpu_cuda_when(uint32_t i);
 
+/* Which entry point a function that cuGetProcAddress has answered is, or NULL. */
+const char *vgpu_cuda_name_of(const void *function);
+
 #ifndef VGPU_CDEF
 #define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
     CUresult vgpu_from_##name(struct vgpu_process *process, uint64_t caller VGPU_AND parameters);

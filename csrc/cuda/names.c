@@ -18,3 +18,12 @@ const char *vgpu_cuda_name(uint32_t i) {
 int vgpu_cuda_when(uint32_t i) {
     return i < ENTRIES ? entries[i].when : -1;
 }
+
+const char *vgpu_cuda_name_of(const void *function) {
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        if ((const void *)vgpu_cuda_functions[i] == function) {
+            return entries[i].name;
+        }
+    }
+    return NULL;
+}

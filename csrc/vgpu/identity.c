@@ -5,4 +5,6 @@
 
 const uint32_t vgpu_this_library = VGPU_THIS_LIBRARY;
 
-const char *vgpu_build_id(void) { return VGPU_BUILD_ID; }
+const char *vgpu_build_id(void) {
+    return VGPU_BUILD_ID;
+}

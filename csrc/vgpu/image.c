@@ -82,7 +82,8 @@ static const char *check_tables(const struct vgpu_image *image) {
 
 const char *vgpu_image_check(const void *bytes, uint64_t size) {
     const struct vgpu_image *image = bytes;
-    /* Magic, version and size stand at the same place in every version, so that an image of any version is recognised. */
+    /* Magic, version and size stand at the same place in every version, so that an image of any version is recognised.
+     */
     if (size < offsetof(struct vgpu_image, build_id)) {
         return "truncated: shorter than the start of a host image";
     }
@@ -149,7 +150,9 @@ void vgpu_image_close(const struct vgpu_image *image) {
     }
 }
 
-const char *vgpu_image_text(const struct vgpu_image *image, uint32_t offset) { return (const char *)image + offset; }
+const char *vgpu_image_text(const struct vgpu_image *image, uint32_t offset) {
+    return (const char *)image + offset;
+}
 
 const struct vgpu_gpu *vgpu_image_gpu(const struct vgpu_image *image, uint32_t i) {
     return i < image->gpus.count ? (const struct vgpu_gpu *)((const char *)image + image->gpus.offset) + i : NULL;

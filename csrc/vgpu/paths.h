@@ -7,7 +7,8 @@
 /* Looks `path` (absolute; `//` and `/./` are allowed) up. Answers 1 and writes where the tree has it to `out`, 0 if the
  * path is not of the table, -1 if it is but does not fit `size` bytes (the caller answers ENAMETOOLONG: never
  * the real file). *entry, if not NULL, is set to the table's row. */
-int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, uint64_t size, const struct vgpu_path **entry);
+int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, uint64_t size,
+                   const struct vgpu_path **entry);
 
 /* The row of the device whose tree file has this identity, or NULL. */
 const struct vgpu_path *vgpu_path_device(const struct vgpu_image *image, uint64_t st_dev, uint64_t st_ino);

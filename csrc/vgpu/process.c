@@ -1,13 +1,15 @@
 /* The state of a shim in a process. Set up once, by whichever call comes first: no constructor runs.
  *
- * Threads: `started` goes 0 -> 1 -> 2; who finds 1 waits by yielding, as set-up is some ten system calls. Fork: the lock and
- * `alive` are on a page that the kernel clears in the child. Signal handlers: a handler that interrupts set-up in its own
- * thread would wait for ever, so it is told "too early" (the guard below) and gets the real function. */
+ * Threads: `started` goes 0 -> 1 -> 2; who finds 1 waits by yielding, as set-up is some ten system calls. Fork: the
+ * lock and `alive` are on a page that the kernel clears in the child. Signal handlers: a handler that interrupts set-up
+ * in its own thread would wait for ever, so it is told "too early" (the guard below) and gets the real function. */
 #include "vgpu/process.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,10 +80,7 @@ struct vgpu_process *vgpu_process_new(const char *host, const char *trace) {
     return process;
 }
 
-void vgpu_process_free(struct vgpu_process *process) {
-    if (process == NULL) {
-        return;
-    }
+static void release(struct vgpu_process *process) {
     if (process->free_cuda != NULL) {
         process->free_cuda(process);
     }
@@ -93,7 +92,13 @@ void vgpu_process_free(struct vgpu_process *process) {
     if (process->fork_page != &process->spare_page) {
         vgpu_raw3(SYS_munmap, (long)process->fork_page, FORK_PAGE_SIZE, 0);
     }
-    free(process);
+}
+
+void vgpu_process_free(struct vgpu_process *process) {
+    if (process != NULL) {
+        release(process);
+        free(process);
+    }
 }
 
 void vgpu_process_set_facts(struct vgpu_process *process, const struct vgpu_facts *facts) {
@@ -103,7 +108,8 @@ void vgpu_process_set_facts(struct vgpu_process *process, const struct vgpu_fact
 }
 
 /* The value of a variable, from libc's environment or, where a program has cleared that before a shim's first use, from
- * the one the process was started with (into `buffer`). getenv is not used: some programs, bash among them, have their own. */
+ * the one the process was started with (into `buffer`). getenv is not used: some programs, bash among them, have their
+ * own. */
 static const char *variable(const char *name, char *buffer, size_t size) {
     size_t length = vgpu_length(name);
     for (char **at = environ; at != NULL && *at != NULL; at++) {
@@ -190,7 +196,9 @@ void vgpu_lock(struct vgpu_process *process) {
     }
 }
 
-void vgpu_unlock(struct vgpu_process *process) { __atomic_store_n(&process->fork_page->lock, 0, __ATOMIC_RELEASE); }
+void vgpu_unlock(struct vgpu_process *process) {
+    __atomic_store_n(&process->fork_page->lock, 0, __ATOMIC_RELEASE);
+}
 
 static void sleep_ms(uint32_t milliseconds) {
     struct timespec left = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
@@ -208,12 +216,21 @@ const struct vgpu_fault *vgpu_fault_for(struct vgpu_process *process, uint8_t li
             continue;
         }
         if (fault->delay_ms != 0) {
-            struct vgpu_event event = {
-                .kind = VGPU_RECORD_ENTERED, .library = library, .caller = caller, .name = name};
+            struct vgpu_event event = {.kind = VGPU_RECORD_ENTERED, .library = library, .caller = caller, .name = name};
             vgpu_trace_write(&process->trace, &event);
             sleep_ms(fault->delay_ms);
         }
         return fault;
     }
     return NULL;
+}
+
+/* At dlclose: gives back what this library has mapped and allocated, so that load and unload can be repeated. At the
+ * end of a program the same function runs; a destructor that runs later and calls in finds a state that has not been
+ * used, and sets it up again. With threads about, one of them may be in a call: then all stays as it is. */
+static void __attribute__((destructor)) unload(void) {
+    if (own.started == 2 && __libc_single_threaded) {
+        release(&own);
+        memset(&own, 0, sizeof(own));
+    }
 }

@@ -10,7 +10,7 @@
 #include "vgpu/wire.h"
 
 enum vgpu_image_state {
-    VGPU_IMAGE_NONE = 0,    /* VGPU_HOST is not set: the shim is transparent */
+    VGPU_IMAGE_NONE = 0, /* VGPU_HOST is not set: the shim is transparent */
     VGPU_IMAGE_MAPPED = 1,
     VGPU_IMAGE_REFUSED = 2, /* the reason is in the trace */
 };
@@ -31,12 +31,12 @@ struct vgpu_process {
     const struct vgpu_image *image;
     struct vgpu_trace trace;
     struct vgpu_facts facts;
-    uint32_t library;  /* enum vgpu_library: which shim this is, VGPU_LIBRARY_NONE in a test's own state */
-    uint32_t gate;     /* atomic: 0 not asked, else 1 + enum vgpu_ready (too early is never kept) */
-    uint32_t calls;    /* atomic: for facts.calls_before */
+    uint32_t library;     /* enum vgpu_library: which shim this is, VGPU_LIBRARY_NONE in a test's own state */
+    uint32_t gate;        /* atomic: 0 not asked, else 1 + enum vgpu_ready (too early is never kept) */
+    uint32_t calls;       /* atomic: for facts.calls_before */
     uint32_t fixed_facts; /* 1: a test has set `facts` */
     struct vgpu_fork_page *fork_page;
-    struct vgpu_fork_page spare_page; /* where the kernel gives no page: forks go unnoticed, all else works */
+    struct vgpu_fork_page spare_page;      /* where the kernel gives no page: forks go unnoticed, all else works */
     uint32_t fault_calls[VGPU_FAULTS_MAX]; /* atomic: calls seen by fault i, for `after` */
     /* Each made by its model at first use, under the lock, together with the function that frees it. */
     struct vgpu_cuda *cuda;
@@ -66,7 +66,9 @@ void vgpu_unlock(struct vgpu_process *process);
 extern const uint32_t vgpu_this_library;
 const char *vgpu_build_id(void);
 
-/* The fault that holds for this call of `name`, or NULL. Counts the call; sleeps the delay (an ENTERED record goes first). */
-const struct vgpu_fault *vgpu_fault_for(struct vgpu_process *process, uint8_t library, const char *name, uint64_t caller);
+/* The fault that holds for this call of `name`, or NULL. Counts the call; sleeps the delay (an ENTERED record goes
+ * first). */
+const struct vgpu_fault *vgpu_fault_for(struct vgpu_process *process, uint8_t library, const char *name,
+                                        uint64_t caller);
 
 #endif

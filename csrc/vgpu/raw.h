@@ -19,7 +19,9 @@ static inline long vgpu_raw6(long number, long a, long b, long c, long d, long e
     return answer;
 }
 
-static inline long vgpu_raw3(long number, long a, long b, long c) { return vgpu_raw6(number, a, b, c, 0, 0, 0); }
+static inline long vgpu_raw3(long number, long a, long b, long c) {
+    return vgpu_raw6(number, a, b, c, 0, 0, 0);
+}
 
 static inline size_t vgpu_length(const char *text) {
     size_t n = 0;

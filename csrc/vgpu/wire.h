@@ -19,7 +19,8 @@ enum vgpu_version {
     VGPU_TRACE_VERSION = 1,
 };
 
-/* Sizes of text fields, the closing NUL included. Those of NVML's own buffers are nvml.h's (NAME_V2 96, SYSTEM_DRIVER 80). */
+/* Sizes of text fields, the closing NUL included. Those of NVML's own buffers are nvml.h's (NAME_V2 96, SYSTEM_DRIVER
+ * 80). */
 enum vgpu_size {
     VGPU_MAGIC_SIZE = 8,
     VGPU_BUILD_ID_SIZE = 48,
@@ -58,9 +59,9 @@ struct vgpu_gpu {
     int32_t minor_number;      /* N of /dev/nvidiaN */
     int32_t compute_major;
     int32_t compute_minor;
-    uint64_t memory_total;    /* bytes, as NVML counts */
-    uint64_t memory_reserved; /* bytes that NVML counts and CUDA does not: cuDeviceTotalMem is total - reserved */
-    uint64_t memory_used;     /* bytes in use before the program runs */
+    uint64_t memory_total;       /* bytes, as NVML counts */
+    uint64_t memory_reserved;    /* bytes that NVML counts and CUDA does not: cuDeviceTotalMem is total - reserved */
+    uint64_t memory_used;        /* bytes in use before the program runs */
     struct vgpu_span attributes; /* of struct vgpu_attribute */
 };
 
@@ -98,9 +99,9 @@ struct vgpu_path {
     uint32_t target; /* text: where the tree has it, absolute */
     uint32_t path_length;
     uint32_t target_length;
-    uint32_t kind;   /* enum vgpu_path_kind */
-    uint32_t device; /* 1: a character device; a stat of it answers S_IFCHR and `rdev` */
-    uint64_t rdev;   /* makedev(major, minor) */
+    uint32_t kind;     /* enum vgpu_path_kind */
+    uint32_t device;   /* 1: a character device; a stat of it answers S_IFCHR and `rdev` */
+    uint64_t rdev;     /* makedev(major, minor) */
     uint64_t tree_dev; /* st_dev and st_ino of the tree's file: how fstat knows it, without a table of descriptors */
     uint64_t tree_ino;
 };
@@ -144,11 +145,11 @@ struct vgpu_image {
 enum vgpu_trace_size {
     VGPU_SLOT_SIZE = 128,
     VGPU_TRACE_HEADER_SIZE = 4096,
-    VGPU_RECORD_TEXT_SIZE = 40,   /* text bytes in a record's first slot */
-    VGPU_MORE_TEXT_SIZE = 120,    /* text bytes in each further slot */
+    VGPU_RECORD_TEXT_SIZE = 40, /* text bytes in a record's first slot */
+    VGPU_MORE_TEXT_SIZE = 120,  /* text bytes in each further slot */
     VGPU_RECORD_INPUTS = 3,
     VGPU_RECORD_OUTPUTS = 2,
-    VGPU_RECORD_SLOTS_MAX = 36,   /* PATH_MAX and a name; longer text is cut, and flagged */
+    VGPU_RECORD_SLOTS_MAX = 36, /* PATH_MAX and a name; longer text is cut, and flagged */
 };
 
 struct vgpu_trace_header {
@@ -172,8 +173,9 @@ enum vgpu_slot_state {
 };
 
 enum vgpu_record_kind {
-    VGPU_RECORD_MAPPED = 1,  /* auditor: an object is in the process. text: path. in[0]: load address */
-    VGPU_RECORD_INIT = 2,    /* shim: its first use in a process. text: path of the program. in[0]: enum vgpu_image_state */
+    VGPU_RECORD_MAPPED = 1, /* auditor: an object is in the process. text: path. in[0]: load address */
+    VGPU_RECORD_INIT =
+        2, /* shim: its first use in a process. text: path of the program. in[0]: enum vgpu_image_state */
     VGPU_RECORD_REFUSED = 3, /* shim: the host image is not usable. text: the reason */
     VGPU_RECORD_GATE = 4,    /* shim: a decision of the process gate. in[0]: enum vgpu_ready. text: the reason */
     VGPU_RECORD_ENTERED = 5, /* shim: a function that may take long was entered; its CALL follows if it returns */
@@ -198,14 +200,14 @@ enum vgpu_record_flag {
 /* A record: this slot, then `slots - 1` slots of struct vgpu_more. Its text is two strings, each with its NUL:
  * the entry point's name, then the record's text. */
 struct vgpu_record {
-    uint32_t state;  /* atomic: enum vgpu_slot_state; written last */
-    uint32_t index;  /* low 32 bits of this slot's number: a stray slot is recognised */
-    uint16_t kind;   /* enum vgpu_record_kind */
+    uint32_t state; /* atomic: enum vgpu_slot_state; written last */
+    uint32_t index; /* low 32 bits of this slot's number: a stray slot is recognised */
+    uint16_t kind;  /* enum vgpu_record_kind */
     uint16_t slots;
-    uint8_t library; /* enum vgpu_library */
-    uint8_t flags;   /* of enum vgpu_record_flag */
-    uint8_t inputs;  /* how many of in[] are meant */
-    uint8_t outputs; /* how many of out[] are meant */
+    uint8_t library;  /* enum vgpu_library */
+    uint8_t flags;    /* of enum vgpu_record_flag */
+    uint8_t inputs;   /* how many of in[] are meant */
+    uint8_t outputs;  /* how many of out[] are meant */
     uint64_t time_ns; /* CLOCK_MONOTONIC */
     int32_t pid;
     int32_t tid;

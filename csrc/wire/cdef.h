@@ -2,11 +2,11 @@
 #include "vgpu/wire.h"
 
 #include "vgpu/environment.h"
-#include "vgpu/image.h"
-#include "vgpu/trace.h"
-#include "vgpu/paths.h"
 #include "vgpu/gate.h"
+#include "vgpu/image.h"
+#include "vgpu/paths.h"
 #include "vgpu/process.h"
+#include "vgpu/trace.h"
 
 #include "cuda/api.h"
 #include "nvml/api.h"

@@ -74,6 +74,5 @@ def funnel(file: Path, as_json: bool) -> None:
         from rich.console import Console
 
         render([verdict], Console())
-    found = verdict.to_json()
-    if found["stopped_at"] is not None or found["findings"]:
+    if not verdict.as_hoped:
         click.get_current_context().exit(1)

@@ -21,7 +21,7 @@ def devices_of(e: Evidence) -> list[Device]:
         device: Device = {key: fields.get(key) for key in _FIELDS}
         if e.facts.generation == "a":
             device |= {"name": fields.get("name"), "variant": fields.get("variant")}
-            device["pci_id"] = _traced_address(e, fields.get("id", ""), len(devices))
+            device["pci_id"] = traced_address(e, fields.get("id", ""))
         else:
             device |= {"name": fields.get("description"), "libdirs": fields.get("libdirs")}
             device["pci_id"] = fields.get("pci_id") or None
@@ -29,12 +29,14 @@ def devices_of(e: Evidence) -> list[Device]:
     return devices
 
 
-def _traced_address(e: Evidence, uuid: str, position: int) -> str | None:
-    """What cuDeviceGet answered for the ordinal whose cuDeviceGetUuid answered `uuid`.
+def traced_address(e: Evidence, uuid: str) -> str | None:
+    """What cuDeviceGet answered for the ordinal whose cuDeviceGetUuid answered `uuid`, in the same process.
 
-    Where no UUID call tells the ordinal (the client then logs the id "0"), the position in the answer does.
+    Where no call tells the UUID (generation A then logs the id "0"), a single device is meant.
     """
-    named = [r.inputs[0] for r in e.calls("cuDeviceGetUuid", all_versions=True) if r.text == uuid and r.inputs]
-    ordinal = named[0] if named else position
-    texts = [r.text for r in e.calls("cuDeviceGet") if r.result == 0 and r.inputs[:1] == (ordinal,)]
-    return texts[0] if texts and texts[0] else None
+    gets = [r for r in e.calls("cuDeviceGet") if r.result == 0 and r.text]
+    for named in e.calls("cuDeviceGetUuid", all_versions=True):
+        if named.text == uuid:
+            return next((r.text for r in gets if r.pid == named.pid and r.inputs[:1] == named.inputs[:1]), None)
+    addresses = {r.text for r in gets}
+    return addresses.pop() if len(addresses) == 1 else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vgpu_harness.discovery.answer import devices_of
+from vgpu_harness.discovery.answer import devices_of, traced_address
 from vgpu_harness.discovery.arrival import denials, preload_problems
 from vgpu_harness.discovery.codes import described
 from vgpu_harness.discovery.driver_calls import shown
@@ -12,8 +12,15 @@ from vgpu_harness.trace import Kind, Library, Record
 SLOW_NS = 1_000_000_000
 """A cuInit that takes longer is worth a word: generation B starts up to four children within its limits."""
 
-NOTHING = {"", "0 B", "0.0", "0"}
-NO_ADDRESS = {"", "0000:00:00.0"}
+# What the clients log where a call gave them nothing, and what would have given it.
+_LOST: tuple[tuple[str, str, str], ...] = (
+    ("id", "0", "Answer cuDeviceGetUuid"),
+    ("name", "", "Answer cuDeviceGetName"),
+    ("compute", "0.0", "Answer cuDeviceGetAttribute 75 and 76"),
+    ("driver", "0.0", "Answer cuDriverGetVersion"),
+    ("total", "0 B", "Answer the memory size"),
+    ("available", "0 B", "Answer the free memory"),
+)
 
 
 def findings_of(e: Evidence) -> tuple[str, ...]:
@@ -82,23 +89,17 @@ def _slow(e: Evidence) -> Iterator[str]:
 
 
 def _lost_fields(e: Evidence) -> Iterator[str]:
+    remedy = "Answer cuDeviceGetAttribute 33, 34 and 50 (bus, device, domain)."
     for device in devices_of(e):
         which = f"device {device['id']}"
-        if device["pci_id"] in NO_ADDRESS | {None}:
-            yield (
-                f"The client's answer has no PCI address for {which}. Answer cuDeviceGetAttribute 33, 34 and 50 (bus, "
-                "device, domain)."
-            )
-        for field, remedy in (
-            ("id", "Answer cuDeviceGetUuid"),
-            ("name", "Answer cuDeviceGetName"),
-            ("compute", "Answer cuDeviceGetAttribute 75 and 76"),
-            ("driver", "Answer cuDriverGetVersion"),
-            ("total", "Answer the memory size"),
-            ("available", "Answer the free memory"),
-        ):
-            if (device[field] or "") in NOTHING:
-                yield f"The client's answer has lost a field of {which}: {field}={device[field] or ''!r}. {remedy}."
+        answered = traced_address(e, device["id"] or "")
+        if not device["pci_id"]:
+            yield f"The client's answer has no PCI address for {which}. {remedy}"
+        elif answered and answered != device["pci_id"]:
+            yield f"The client has {which} at {device['pci_id']}, and the driver at {answered}. {remedy}"
+        for field, lost, how in _LOST:
+            if (device[field] or "") in {"", lost}:
+                yield f"The client's answer has lost a field of {which}: {field}={device[field] or ''!r}. {how}."
     counted = [r.outputs[0] for r in e.calls("cuDeviceGetCount") if r.result == 0 and r.outputs]
     if counted and max(counted) > len(devices_of(e)):
         kept = len(devices_of(e))

@@ -15,6 +15,9 @@ class Answer(NamedTuple):
     code: int
     values: tuple[Value, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{int(self.code)}{''.join(f' {value!r}' for value in self.values)}"
+
 
 class Cuda(IntEnum):
     """CUresult, cuda.h 12.9."""

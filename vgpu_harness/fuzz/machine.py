@@ -32,8 +32,20 @@ ATTRIBUTES = (
 
 NVML_INITS = ("nvmlInit", "nvmlInit_v2", "nvmlInitWithFlags")
 
-threads = st.sampled_from(THREADS)
+threads = st.sampled_from((THREADS[0], *THREADS))
 lengths = buffer_lengths()
+
+mostly_yes = st.sampled_from((False, True, True, True))
+
+
+def an_ordinal(machine: "DriverMachine") -> st.SearchStrategy[int]:
+    """Mostly one of the host's devices: what is refused leads nowhere."""
+    good = st.integers(0, len(machine.host.gpu) - 1)
+    return st.one_of(good, good, good, ordinals())
+
+
+devices_of_host = st.runner().flatmap(an_ordinal)
+nobodys = st.sampled_from((NULL, UNKNOWN))
 
 
 class Handles:
@@ -45,19 +57,22 @@ class Handles:
     def learn(self, token: int, handle: int) -> None:
         """Both sides gave a handle out: the same one for the same token, another one for another."""
         known = self.of_token.setdefault(token, handle)
-        assert known == handle, f"handle {handle:#x} where the same call gave {known:#x} before"
-        others = [other for other, value in self.of_token.items() if value == handle and other != token]
-        assert not others, f"handle {handle:#x} was given out already, for something else"
+        if known != handle:
+            raise AssertionError(f"handle {handle:#x} where the same was {known:#x} before")
+        if list(self.of_token.values()).count(handle) > 1:
+            raise AssertionError(f"handle {handle:#x} was given out already, for something else")
 
 
 class DriverMachine(RuleBasedStateMachine):
     """Calls both APIs of one process on a simulated host.
 
     To test another driver, subclass it and set ``driver_type`` to a class that is made from a ``Host`` and has the methods of
-    ``InProcessDriver``. ``DriverMachine.TestCase`` is a unittest case that pytest collects.
+    ``InProcessDriver``; ``hosts`` is the strategy for the hosts. ``DriverMachine.TestCase`` is a unittest case that pytest
+    collects.
     """
 
     driver_type: ClassVar[Any] = InProcessDriver
+    hosts: ClassVar[st.SearchStrategy[Host]] = hosts()
     contexts = Bundle("contexts")
     allocations = Bundle("allocations")
     devices = Bundle("devices")
@@ -69,13 +84,15 @@ class DriverMachine(RuleBasedStateMachine):
         self.memory_handles = Handles()
         self.device_handles = Handles()
 
-    @initialize(host=hosts())
-    def start(self, host: Host) -> None:
-        """A fresh process on a new host."""
+    @initialize(host=st.runner().flatmap(lambda machine: machine.hosts), initialised=mostly_yes)
+    def start(self, host: Host, *, initialised: bool) -> None:
+        """A fresh process on a new host; most call cuInit first, as without it nearly everything is refused."""
         self.host = host
         self.cuda = ReferenceCuda(host)
         self.nvml = ReferenceNvml(host)
         self.driver = self.driver_type(host)
+        if initialised:
+            self.cu_init(0)
 
     def teardown(self) -> None:
         """Ends the process."""
@@ -83,12 +100,13 @@ class DriverMachine(RuleBasedStateMachine):
             self.driver.close()
 
     def _same(self, expected: Answer, actual: Answer) -> None:
-        assert actual == expected, f"the driver answered {actual}, the reference {expected}"
+        if actual != expected:
+            raise AssertionError(f"the driver answered {actual}, the reference {expected}")
 
     def _same_handle(self, expected: Answer, actual: Answer, handles: Handles) -> MultipleResults[int]:
         """Compares the codes, and learns the handle that both answered; answers its token for a bundle."""
-        assert actual.code == expected.code, f"the driver answered {actual}, the reference {expected}"
-        if expected.code != 0:
+        if actual.code != 0 or expected.code != 0:
+            self._same(expected, actual)
             return multiple()
         (token,), (handle,) = expected.values, actual.values
         assert isinstance(token, int)
@@ -109,47 +127,56 @@ class DriverMachine(RuleBasedStateMachine):
         self._same(self.cuda.driver_version(), self.driver.cuda.driver_version())
         self._same(self.cuda.count(), self.driver.cuda.count())
 
-    @rule(ordinal=ordinals())
+    @rule(ordinal=devices_of_host)
     def cu_device(self, ordinal: int) -> None:
         """The questions about a device that take nothing but its ordinal."""
         for question in ("device", "uuid", "total", "primary_state"):
             self._same(getattr(self.cuda, question)(ordinal), getattr(self.driver.cuda, question)(ordinal))
 
-    @rule(attribute=st.sampled_from(ATTRIBUTES), device=ordinals())
+    @rule(attribute=st.sampled_from(ATTRIBUTES), device=devices_of_host)
     def cu_attribute(self, attribute: int, device: int) -> None:
         """cuDeviceGetAttribute."""
         self._same(self.cuda.attribute(attribute, device), self.driver.cuda.attribute(attribute, device))
 
-    @rule(question=st.sampled_from(("name", "pci_bus_id")), length=lengths, device=ordinals())
+    @rule(question=st.sampled_from(("name", "pci_bus_id")), length=lengths, device=devices_of_host)
     def cu_text(self, question: str, length: int, device: int) -> None:
         """cuDeviceGetName and cuDeviceGetPCIBusId into buffers of any length."""
         self._same(getattr(self.cuda, question)(length, device), getattr(self.driver.cuda, question)(length, device))
 
     # CUDA: contexts
 
-    @rule(target=contexts, thread=threads, device=ordinals())
+    @rule(target=contexts, thread=threads, device=devices_of_host)
     def cu_create(self, thread: int, device: int) -> MultipleResults[int]:
         """cuCtxCreate."""
         answers = self.cuda.create(thread, device), self.driver.cuda.create(thread, device)
         return self._same_handle(*answers, self.context_handles)
 
-    @rule(target=contexts, device=ordinals())
+    @rule(target=contexts, device=devices_of_host)
     def cu_retain(self, device: int) -> MultipleResults[int]:
         """cuDevicePrimaryCtxRetain."""
         return self._same_handle(self.cuda.retain(device), self.driver.cuda.retain(device), self.context_handles)
 
-    @rule(action=st.sampled_from(("release", "reset", "primary_state")), device=ordinals())
+    @rule(action=st.sampled_from(("release", "reset", "primary_state")), device=devices_of_host)
     def cu_primary(self, action: str, device: int) -> None:
         """cuDevicePrimaryCtxRelease, Reset, GetState."""
         self._same(getattr(self.cuda, action)(device), getattr(self.driver.cuda, action)(device))
 
-    @rule(
-        action=st.sampled_from(("push", "set_current", "destroy")),
-        thread=threads,
-        context=contexts | st.sampled_from((NULL, UNKNOWN)),
-    )
-    def cu_context(self, action: str, thread: int, context: int) -> None:
-        """What is done with a context: a living one, a destroyed one, none, or one that never was."""
+    @rule(action=st.sampled_from(("push", "set_current")), thread=threads, context=contexts)
+    def cu_make_current(self, action: str, thread: int, context: int) -> None:
+        """cuCtxPushCurrent, cuCtxSetCurrent: a living context or a destroyed one."""
+        self._with_context(action, thread, context)
+
+    @rule(thread=threads, context=contexts)
+    def cu_destroy(self, thread: int, context: int) -> None:
+        """cuCtxDestroy, of such a one."""
+        self._with_context("destroy", thread, context)
+
+    @rule(action=st.sampled_from(("push", "set_current", "destroy")), thread=threads, context=nobodys)
+    def cu_no_context(self, action: str, thread: int, context: int) -> None:
+        """The same with none, or one that never was."""
+        self._with_context(action, thread, context)
+
+    def _with_context(self, action: str, thread: int, context: int) -> None:
         handle = self.context_handles.of_token[context]
         self._same(getattr(self.cuda, action)(thread, context), getattr(self.driver.cuda, action)(thread, handle))
 
@@ -159,27 +186,32 @@ class DriverMachine(RuleBasedStateMachine):
         answers = getattr(self.cuda, action)(thread), getattr(self.driver.cuda, action)(thread)
         self._same_handle(*answers, self.context_handles)
 
-    @rule(thread=threads)
-    def cu_current_device(self, thread: int) -> None:
-        """cuCtxGetDevice."""
-        self._same(self.cuda.context_device(thread), self.driver.cuda.context_device(thread))
 
     # CUDA: memory
 
     @rule(thread=threads)
-    def cu_memory(self, thread: int) -> None:
-        """cuMemGetInfo."""
+    def cu_of_current(self, thread: int) -> None:
+        """The questions that are about the current context: cuCtxGetDevice, cuMemGetInfo."""
+        self._same(self.cuda.context_device(thread), self.driver.cuda.context_device(thread))
         self._same(self.cuda.memory_info(thread), self.driver.cuda.memory_info(thread))
 
     @rule(target=allocations, thread=threads, size=sizes())
     def cu_allocate(self, thread: int, size: int) -> MultipleResults[int]:
-        """Device memory is taken."""
+        """cuMemAlloc."""
         answers = self.cuda.allocate(thread, size), self.driver.cuda.allocate(thread, size)
         return self._same_handle(*answers, self.memory_handles)
 
-    @rule(thread=threads, allocation=allocations | st.just(UNKNOWN))
+    @rule(thread=threads)
+    def cu_free_nothing(self, thread: int) -> None:
+        """cuMemFree of what was never allocated."""
+        self._free(thread, UNKNOWN)
+
+    @rule(thread=threads, allocation=allocations)
     def cu_free(self, thread: int, allocation: int) -> None:
-        """Device memory is given back: once, twice, or what never was."""
+        """cuMemFree, once or twice."""
+        self._free(thread, allocation)
+
+    def _free(self, thread: int, allocation: int) -> None:
         handle = self.memory_handles.of_token[allocation]
         self._same(self.cuda.free(thread, allocation), self.driver.cuda.free(thread, handle))
 
@@ -219,13 +251,13 @@ class DriverMachine(RuleBasedStateMachine):
         )
         return multiple(*tokens)
 
-    @rule(question=st.sampled_from(("name", "uuid")), device=devices | st.sampled_from((NULL, UNKNOWN)), length=lengths)
+    @rule(question=st.sampled_from(("name", "uuid")), device=devices | nobodys, length=lengths)
     def nvml_text(self, question: str, device: int, length: int) -> None:
         """nvmlDeviceGetName and nvmlDeviceGetUUID into buffers of any length."""
         handle = self.device_handles.of_token[device]
         self._same(getattr(self.nvml, question)(device, length), getattr(self.driver.nvml, question)(handle, length))
 
-    @rule(question=st.sampled_from(("pci", "memory")), device=devices | st.sampled_from((NULL, UNKNOWN)))
+    @rule(question=st.sampled_from(("pci", "memory")), device=devices | nobodys)
     def nvml_device(self, question: str, device: int) -> None:
         """nvmlDeviceGetPciInfo_v3 and nvmlDeviceGetMemoryInfo."""
         handle = self.device_handles.of_token[device]

@@ -118,7 +118,7 @@ def gates(draw: st.DrawFn) -> Gate:
 
 def ordinals() -> st.SearchStrategy[int]:
     """Device ordinals: those of hosts of up to four GPUs, the first beyond, and the ends of ``int``."""
-    return st.integers(-1, 4) | st.sampled_from((-(2**31), 2**31 - 1))
+    return st.integers(-1, 4) | st.sampled_from((2**31 - 1, -(2**31)))
 
 
 def sizes() -> st.SearchStrategy[int]:

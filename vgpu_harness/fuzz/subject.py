@@ -10,7 +10,7 @@ from uuid import UUID
 
 from vgpu_harness._wire import ffi
 from vgpu_harness.fuzz.answer import Answer, Value
-from vgpu_harness.host import Host, write_image, write_tree
+from vgpu_harness.host import Host, Tree, write_image
 from vgpu_harness.shims.inprocess import Cuda, Nvml
 
 THREADS = (0, 1)
@@ -41,7 +41,8 @@ class InProcessDriver:
         self._hidden = os.environ.pop(VISIBLE, None)
         self._directory = TemporaryDirectory(prefix="vgpu-fuzz-")
         place = Path(self._directory.name)
-        image = write_image(host, write_tree(host, place / "tree", machine=str(place)), place / "host.image")
+        # Neither API reads a file of the host, so the image needs no tree.
+        image = write_image(host, Tree(place, ()), place / "host.image")
         self.cuda = CudaCalls(Cuda(image))
         self.nvml = NvmlCalls(Nvml(image))
 

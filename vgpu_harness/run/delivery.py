@@ -56,7 +56,7 @@ def _libraries(host: Host) -> tuple[list[str], dict[str, str]]:
     """The preload list with short names resolved, and which of its paths serves as which shim.
 
     A user's shim serves as the one whose file name its DT_SONAME is, or, failing that, whose short name is in the name
-    of its file. Where none of the list does, the links lead to the built shim: links are a way of delivery of their own.
+    of its file. Where none of the list does, the links lead to the built shim: links are a delivery of their own.
     """
     built = {name: str(path) for name, path in available().items()}
     preload: list[str] = []

@@ -1,4 +1,4 @@
-"""Can this program be run under preloaded libraries? Asked before the start: ld.so itself ignores what it cannot preload."""
+"""Can this program be run under preloaded libraries? Asked before the start: ld.so ignores what it cannot preload."""
 
 import os
 import shutil

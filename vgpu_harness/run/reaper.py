@@ -1,7 +1,7 @@
 """The end of a run's processes: none survives it, wherever it went.
 
-A daemon leaves its parent and its session, so being a descendant is not enough; but every process of a run has the run's
-trace in its environment, from its first moment on, unless it was started with another one.
+A daemon leaves its parent and its session, so being a descendant is not enough; but every process of a run has the
+run's trace in its environment, from its first moment on, unless it was started with another one.
 """
 
 import contextlib

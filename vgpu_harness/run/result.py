@@ -85,7 +85,7 @@ class Run:
         return Trace.open(self.trace_path)
 
     def explain(self, lines: int = _TAIL) -> str:
-        """The run for the message of a failed test: command line, status, the last `lines` lines of each stream and of the trace."""
+        """The run for a failed test: command line, status, the last `lines` lines of each stream and of the trace."""
         parts = [
             f"command: {' '.join(self.argv)}",
             f"result:  {status_in_words(self.returncode)} after {self.duration:.2f} s",

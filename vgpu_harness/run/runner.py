@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from vgpu_harness.errors import HostError, RunError
 from vgpu_harness.host import Host, is_image
@@ -164,7 +164,7 @@ def run(
             trace=trace_path,
             preload=delivered.preload,
             audit=auditors,
-            library_path=[*map(os.fspath, library_path), *delivered.library_path],
+            library_path=[*(os.fspath(entry) for entry in library_path), *delivered.library_path],
             extra=env,
         )
     except BaseException:
@@ -205,7 +205,9 @@ class _Child:
                 for name in ("stdout", "stderr"):
                     streams[name] = stack.enter_context((self.directory / name).open("wb"))
             if input is not None:
-                streams["stdin"] = stack.enter_context(_input_file(input))
+                streams["stdin"] = stack.enter_context(tempfile.TemporaryFile())
+                streams["stdin"].write(input.encode() if isinstance(input, str) else input)
+                streams["stdin"].seek(0)
             elif not pass_streams:
                 streams["stdin"] = subprocess.DEVNULL
             started = time.monotonic()
@@ -251,13 +253,6 @@ class _Child:
         ended = reap(self.trace, roots)
         self.returncode = process.wait()
         self.reaped = tuple(pid for pid in ended if pid != process.pid)
-
-
-def _input_file(content: str | bytes) -> IO[bytes]:
-    file = tempfile.TemporaryFile()
-    file.write(content.encode() if isinstance(content, str) else content)
-    file.seek(0)
-    return file
 
 
 def _result(child: _Child, delivered: Delivered, environment: dict[str, str], audit: bool) -> Run:

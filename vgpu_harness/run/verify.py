@@ -40,8 +40,8 @@ def mapped_shims(run: Run) -> tuple[str, ...]:
 def why_not_mapped(run: Run, program: Program) -> str | None:
     """Why no shim ever was in the run, in words; None if one was, or nothing was to be preloaded.
 
-    Without the auditor, or in a trace that was full, a shim that is mapped may leave no record; then only what ld.so says
-    counts.
+    Without the auditor, or in a trace that was full, a shim that is mapped may leave no record; then only what ld.so
+    says counts.
     """
     if not run.preload or mapped_shims(run):
         return None

@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from vgpu_harness.errors import ShimError
 
 if TYPE_CHECKING:
-    from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.elffile import ELFFile
 
 MACHINE = "EM_X86_64"
@@ -98,7 +97,7 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
         self.path = path
         self._file: IO[bytes] | None = None
         self._elf: ELFFile
-        self._dynamic: DynamicSegment | None = None
+        self._dynamic: Any = None
 
     def __enter__(self) -> Self:
         from elftools.common.exceptions import ELFError
@@ -128,12 +127,12 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
 
     def _damaged(self, error: BaseException) -> ShimError:
         return ShimError(
-            f"{self.path}: is not a sound ELF file ({error or type(error).__name__}); build or copy it again"
+            f"{self.path}: is not a sound ELF file ({str(error) or type(error).__name__}); build or copy it again"
         )
 
     def facts(self) -> ElfFacts:
         """The whole of `ElfFacts`."""
-        interp = next(self._elf.iter_segments("PT_INTERP"), None)
+        interp: Any = next(self._elf.iter_segments("PT_INTERP"), None)
         return ElfFacts(
             path=self.path,
             bits=int(self._elf.elfclass),

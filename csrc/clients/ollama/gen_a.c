@@ -192,7 +192,8 @@ static void serve(const struct layout *layout) {
     free(devices.items);
 }
 
-/* Time limits and children's environments are generation B's; the options are taken so that both programs start alike. */
+/* Time limits and children's environments are generation B's; the options are taken so that both programs start alike.
+ */
 static int arguments_fit(int argc, char **argv) {
     if (argc < 2 || strcmp(argv[1], "serve") != 0) {
         return 0;
