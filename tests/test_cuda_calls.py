@@ -109,7 +109,7 @@ def test_what_the_record_of_each_call_shows(traced, vgpu_host):
         ("cuDeviceGetByPCIBusId", (ffi.new("int *"), b"3B:1E.0"), (), (0,), pci),
         ("cuCtxCreate_v3", (context, ffi.NULL, 0, 0, 0), (0, 0, 0), (), pci),
         ("cuMemGetInfo_v2", (free, free + 1), (), (900 * MIB, 1000 * MIB), pci),
-        ("cuMemAlloc_v2", (free, 4096), (4096,), (1 << 47,), ""),
+        ("cuMemAlloc_v2", (ffi.new("CUdeviceptr *"), 4096), (4096,), (1 << 47,), ""),
         ("cuCtxSynchronize", (), (), (), ""),
         ("cuGetProcAddress_v2", (b"cuMemAlloc", ffi.new("void **"), 12000, 2, ffi.new("int *")), (12000, 2), (0,), "cuMemAlloc"),
         ("cuGetErrorString", (802, ffi.new("char const **")), (802,), (), "system not yet initialized"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-
 from support.entries import entries
+
 from vgpu_harness.shims import shim_path
 from vgpu_harness.shims.elf import read_elf
 

@@ -1,5 +1,7 @@
 """Device memory: allocation in contexts, and virtual memory management. Both draw on one account for each device."""
 
+import pathlib
+
 import pytest
 
 from vgpu_harness._wire import ffi, lib
@@ -227,7 +229,7 @@ class TestVirtualMemory:
         """No host mapping can land in it, and it has no access; freed, it is gone."""
 
         def mapped(start: int) -> list[str]:
-            with open("/proc/self/maps") as maps:
+            with pathlib.Path("/proc/self/maps").open() as maps:
                 lines = [line.split() for line in maps]
             return [mode for place, mode, *_ in lines if int(place.split("-")[0], 16) <= start < int(place.split("-")[1], 16)]
 
@@ -311,7 +313,7 @@ def test_closing_a_process_gives_its_reservations_back(vgpu_image):
     from vgpu_harness.shims.inprocess import Cuda
 
     def reserved() -> int:
-        with open("/proc/self/maps") as maps:
+        with pathlib.Path("/proc/self/maps").open() as maps:
             places = [line.split()[0].split("-") for line in maps if " ---p " in line]
         return sum(int(end, 16) - int(start, 16) for start, end in places)
 

@@ -1,8 +1,8 @@
 """Every CUDA entry point before cuInit, after it, without a host, and with nothing for arguments."""
 
 import pytest
-
 from support.entries import ALWAYS, INIT, INITIALISED, READY, Marked, call_with, entries, in_child, nothing, zeros
+
 from vgpu_harness.shims.inprocess import Cuda
 
 SUCCESS, INVALID_VALUE, NOT_INITIALIZED, NO_DEVICE, NOT_FOUND = 0, 1, 3, 100, 500

@@ -1,8 +1,8 @@
 """cuGetProcAddress, cuGetExportTable, and the texts of errors: what a runtime library asks before cuInit."""
 
 import pytest
-
 from support.entries import entries
+
 from vgpu_harness._wire import ffi, lib
 
 SUCCESS, INVALID_VALUE, NOT_FOUND = 0, 1, 500
@@ -109,7 +109,7 @@ def test_there_are_no_private_tables(vgpu_cuda):
     """cuGetExportTable answers 1 and NULL, for a table that libcudart asks for before cuInit and for any other."""
     for text in ("6bd5fb6c5bf4e74a8987d93912fd9df9", "f8cff95121468b4eb9e2fb469e7c0dd9", "00" * 16):
         table = ffi.new("void **", ffi.cast("void *", MARK))
-        uuid = ffi.new("CUuuid *", {"bytes": [byte - 256 * (byte > 127) for byte in bytes.fromhex(text)]})
+        uuid = ffi.new("CUuuid *", {"bytes": bytes.fromhex(text)})
         assert (vgpu_cuda.cuGetExportTable(ffi.cast("void const **", table), uuid), table[0]) == (INVALID_VALUE, ffi.NULL)
 
 

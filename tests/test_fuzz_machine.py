@@ -15,7 +15,7 @@ from vgpu_harness.shims.inprocess import Nvml
 
 TestDriverMachine = DriverMachine.TestCase
 TestDriverMachine.__doc__ = "The C models and the reference answer every sequence of calls alike."
-TestDriverMachine.settings = settings(stateful_step_count=40)
+TestDriverMachine.settings = settings(stateful_step_count=40, max_examples=150)
 
 
 class CountsOneTooFew(NvmlCalls):
@@ -59,7 +59,7 @@ def search(machine: type[DriverMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60, stateful_step_count=20, derandomize=True, database=None, deadline=None,
+            max_examples=300, stateful_step_count=20, derandomize=True, database=None, deadline=None,
             report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
@@ -71,14 +71,12 @@ def steps_of(error: BaseException) -> list[str]:
 
 
 def test_a_planted_off_by_one_is_found_and_shrunk() -> None:
-    """An NVML that forgets the second init is caught by two inits, a shutdown and a question, with nothing around them."""
+    """An NVML that forgets the second init is caught by two inits and a shutdown, with nothing around them."""
     with pytest.raises(AssertionError, match="the driver answered 1, the reference 0") as caught:
         search(PlantedMachine)
     steps = steps_of(caught.value)
-    assert steps[0] == "start"
-    assert steps[-1] == "teardown"
-    assert steps[1:-2] == ["nvml_init", "nvml_init", "nvml_shutdown"]
-    assert steps[-2] in {"nvml_shutdown", "nvml_by_index", "nvml_by_name", "nvml_system", "nvml_device", "nvml_text"}
+    calls = [step for step in steps if step != "states_agree"]
+    assert calls == ["start", "nvml_init", "nvml_init", "nvml_shutdown", "teardown"]
 
 
 def test_the_same_settings_find_nothing_in_the_real_driver() -> None:

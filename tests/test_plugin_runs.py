@@ -93,32 +93,20 @@ def test_trace_size_of_the_command_line_holds_where_no_marker_does(pytester, res
     result("--vgpu-trace-size=2M").assert_outcomes(passed=1)
 
 
-class TestFailure:
-    @pytest.fixture(autouse=True)
-    def output(self, pytester, result):
-        """What pytest shows of failing tests, with a short tail of the trace."""
-        pytester.makepyfile(FAILS)
-        ended = result("--vgpu-trace-tail=3", "-n", "2")
-        ended.assert_outcomes(failed=3, passed=1)
-        self.result = ended
-        self.text = ended.stdout.str()
-
-    def test_shows_funnels_and_the_ends_of_traces_and_only_of_failures(self):
-        """A failing test has a section for each of its runs and discoveries; a passing one has none."""
-        self.result.stdout.fnmatch_lines_random(
-            [
-                "*- vgpu run of *python* -*", "command: *", "result:  exit status 0 *", "files:   *run0",
-                "*- vgpu discovery a -*", "*generation A (*)*library=cpu*stopped at S7*", "*STOP *S7 *cuInit*",
-                "*cause:*802*", "*cuda*cuInit(0) = 802*(fault)",
-            ]
-        )  # fmt: skip
-        assert "quiet" not in self.text
-
-    def test_tail_is_as_long_as_the_option_says(self):
-        """--vgpu-trace-tail is the number of records that are shown."""
-        assert re.search(r"^-- trace, the last 3 of \d+ lines --$", self.text, re.MULTILINE)
-
-    def test_lost_files_are_said_and_hide_nothing(self):
-        """Where the run's files are gone the section says so, and the test's own failure stays."""
-        assert re.search(r"run\.json: cannot be read: .*", self.text)
-        assert "assert False" in self.text
+def test_a_failure_shows_funnels_and_the_ends_of_traces(pytester, result):
+    """A failing test has a section for each of its runs and discoveries, a passing one has none; lost files hide nothing."""
+    pytester.makepyfile(FAILS)
+    ended = result("--vgpu-trace-tail=3", "-n", "2")
+    ended.assert_outcomes(failed=3, passed=1)
+    ended.stdout.fnmatch_lines_random(
+        [
+            "*- vgpu run of *python* -*", "command: *", "result:  exit status 0 *", "files:   *run0",
+            "*- vgpu discovery a -*", "*generation A (*)*library=cpu*stopped at S7*", "*STOP *S7 *cuInit*",
+            "*cause:*802*", "*cuda*cuInit(0) = 802*(fault)",
+        ]
+    )  # fmt: skip
+    text = ended.stdout.str()
+    assert "quiet" not in text
+    assert re.search(r"^-- trace, the last 3 of \d+ lines --$", text, re.MULTILINE)
+    assert re.search(r"run\.json: cannot be read: .*", text)
+    assert "assert False" in text

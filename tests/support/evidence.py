@@ -146,5 +146,5 @@ def sound_b() -> Story:
     for pid in (CHILD, SECOND):
         story.process(pid)
         story.calls(pid)
-        story.record(Kind.CALL, pid, Library.NVML, "nvmlDeviceGetMemoryInfo", outputs=(80 * GIB, 79 * GIB))
+        story.record(Kind.CALL, pid, Library.NVML, "nvmlDeviceGetMemoryInfo", outputs=(79 * GIB, 80 * GIB))
     return story

@@ -107,8 +107,8 @@ def _lost_fields(e: Evidence) -> Iterator[str]:
 
 
 def _memory(e: Evidence) -> Iterator[str]:
-    """CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less."""
-    nvml = [r.outputs[0] for r in e.calls("nvmlDeviceGetMemoryInfo") if r.result == 0 and r.outputs]
+    """Of (free, total): CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less."""
+    nvml = [r.outputs[1] for r in e.calls("nvmlDeviceGetMemoryInfo") if r.result == 0 and len(r.outputs) > 1]
     cuda = [r.outputs[0] for r in e.calls("cuDeviceTotalMem", all_versions=True) if r.result == 0 and r.outputs]
     if nvml and cuda and not 0.5 * max(nvml) <= max(cuda) <= max(nvml):
         yield (

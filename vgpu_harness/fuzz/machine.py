@@ -4,7 +4,7 @@ import itertools
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from vgpu_harness.fuzz.answer import Answer
 from vgpu_harness.fuzz.reference import (
@@ -114,6 +114,18 @@ class DriverMachine(RuleBasedStateMachine):
         handles.learn(token, handle)
         return multiple(token)
 
+    @invariant()
+    def states_agree(self) -> None:
+        """After each call: what both APIs say of their state, and CUDA to each thread."""
+        if self.driver is None:
+            return
+        self._same(self.cuda.count(), self.driver.cuda.count())
+        self._same(self.nvml.count(), self.driver.nvml.count())
+        for thread in THREADS:
+            self._same_handle(self.cuda.current(thread), self.driver.cuda.current(thread), self.context_handles)
+            self._same(self.cuda.context_device(thread), self.driver.cuda.context_device(thread))
+            self._same(self.cuda.memory_info(thread), self.driver.cuda.memory_info(thread))
+
     # CUDA: the driver and its devices
 
     @rule(flags=st.sampled_from((0, 0, 0, 1, 2**32 - 1)))
@@ -121,27 +133,15 @@ class DriverMachine(RuleBasedStateMachine):
         """cuInit, mostly right."""
         self._same(self.cuda.init(flags), self.driver.cuda.init(flags))
 
-    @rule()
-    def cu_driver(self) -> None:
-        """cuDriverGetVersion and cuDeviceGetCount."""
+    @rule(device=devices_of_host, attribute=st.sampled_from(ATTRIBUTES), length=lengths)
+    def cu_ask(self, device: int, attribute: int, length: int) -> None:
+        """The driver's version, and the questions about a device, into buffers of any length."""
         self._same(self.cuda.driver_version(), self.driver.cuda.driver_version())
-        self._same(self.cuda.count(), self.driver.cuda.count())
-
-    @rule(ordinal=devices_of_host)
-    def cu_device(self, ordinal: int) -> None:
-        """The questions about a device that take nothing but its ordinal."""
         for question in ("device", "uuid", "total", "primary_state"):
-            self._same(getattr(self.cuda, question)(ordinal), getattr(self.driver.cuda, question)(ordinal))
-
-    @rule(attribute=st.sampled_from(ATTRIBUTES), device=devices_of_host)
-    def cu_attribute(self, attribute: int, device: int) -> None:
-        """cuDeviceGetAttribute."""
+            self._same(getattr(self.cuda, question)(device), getattr(self.driver.cuda, question)(device))
+        for question in ("name", "pci_bus_id"):
+            self._same(getattr(self.cuda, question)(length, device), getattr(self.driver.cuda, question)(length, device))
         self._same(self.cuda.attribute(attribute, device), self.driver.cuda.attribute(attribute, device))
-
-    @rule(question=st.sampled_from(("name", "pci_bus_id")), length=lengths, device=devices_of_host)
-    def cu_text(self, question: str, length: int, device: int) -> None:
-        """cuDeviceGetName and cuDeviceGetPCIBusId into buffers of any length."""
-        self._same(getattr(self.cuda, question)(length, device), getattr(self.driver.cuda, question)(length, device))
 
     # CUDA: contexts
 
@@ -156,9 +156,9 @@ class DriverMachine(RuleBasedStateMachine):
         """cuDevicePrimaryCtxRetain."""
         return self._same_handle(self.cuda.retain(device), self.driver.cuda.retain(device), self.context_handles)
 
-    @rule(action=st.sampled_from(("release", "reset", "primary_state")), device=devices_of_host)
+    @rule(action=st.sampled_from(("release", "reset")), device=devices_of_host)
     def cu_primary(self, action: str, device: int) -> None:
-        """cuDevicePrimaryCtxRelease, Reset, GetState."""
+        """cuDevicePrimaryCtxRelease, Reset."""
         self._same(getattr(self.cuda, action)(device), getattr(self.driver.cuda, action)(device))
 
     @rule(action=st.sampled_from(("push", "set_current")), thread=threads, context=contexts)
@@ -180,20 +180,12 @@ class DriverMachine(RuleBasedStateMachine):
         handle = self.context_handles.of_token[context]
         self._same(getattr(self.cuda, action)(thread, context), getattr(self.driver.cuda, action)(thread, handle))
 
-    @rule(action=st.sampled_from(("pop", "current")), thread=threads)
-    def cu_stack(self, action: str, thread: int) -> None:
-        """cuCtxPopCurrent, cuCtxGetCurrent."""
-        answers = getattr(self.cuda, action)(thread), getattr(self.driver.cuda, action)(thread)
-        self._same_handle(*answers, self.context_handles)
-
+    @rule(thread=threads)
+    def cu_pop(self, thread: int) -> None:
+        """cuCtxPopCurrent."""
+        self._same_handle(self.cuda.pop(thread), self.driver.cuda.pop(thread), self.context_handles)
 
     # CUDA: memory
-
-    @rule(thread=threads)
-    def cu_of_current(self, thread: int) -> None:
-        """The questions that are about the current context: cuCtxGetDevice, cuMemGetInfo."""
-        self._same(self.cuda.context_device(thread), self.driver.cuda.context_device(thread))
-        self._same(self.cuda.memory_info(thread), self.driver.cuda.memory_info(thread))
 
     @rule(target=allocations, thread=threads, size=sizes())
     def cu_allocate(self, thread: int, size: int) -> MultipleResults[int]:
@@ -227,38 +219,27 @@ class DriverMachine(RuleBasedStateMachine):
         """nvmlShutdown."""
         self._same(self.nvml.shutdown(), self.driver.nvml.shutdown())
 
-    @rule(length=lengths)
-    def nvml_system(self, length: int) -> None:
-        """The questions that are not about a device."""
+    @rule(target=devices, index=st.integers(0, 4) | st.just(2**32 - 1), length=lengths, data=st.data())
+    def nvml_ask(self, index: int, length: int, data: st.DataObject) -> MultipleResults[int]:
+        """The questions that need no handle; handles by index, UUID and address, of a GPU that is there or of another."""
         for question in ("driver_version", "nvml_version"):
             self._same(getattr(self.nvml, question)(length), getattr(self.driver.nvml, question)(length))
         self._same(self.nvml.cuda_version(), self.driver.nvml.cuda_version())
-        self._same(self.nvml.count(), self.driver.nvml.count())
-
-    @rule(target=devices, index=st.integers(0, 4) | st.just(2**32 - 1))
-    def nvml_by_index(self, index: int) -> MultipleResults[int]:
-        """nvmlDeviceGetHandleByIndex."""
-        return self._same_handle(self.nvml.by_index(index), self.driver.nvml.by_index(index), self.device_handles)
-
-    @rule(target=devices, data=st.data())
-    def nvml_by_name(self, data: st.DataObject) -> MultipleResults[int]:
-        """nvmlDeviceGetHandleByUUID and ByPciBusId, of a GPU that is there or of another."""
         uuid = data.draw(st.sampled_from([gpu.nvml_uuid for gpu in self.host.gpu]) | gpu_uuids(), label="uuid")
         pci = data.draw(st.sampled_from([gpu.pci for gpu in self.host.gpu]) | pci_addresses(), label="pci")
-        tokens = itertools.chain(
-            self._same_handle(self.nvml.by_uuid(uuid), self.driver.nvml.by_uuid(uuid), self.device_handles).values,
-            self._same_handle(self.nvml.by_pci(pci), self.driver.nvml.by_pci(pci), self.device_handles).values,
-        )
-        return multiple(*tokens)
+        found = [
+            self._same_handle(self.nvml.by_index(index), self.driver.nvml.by_index(index), self.device_handles),
+            self._same_handle(self.nvml.by_uuid(uuid), self.driver.nvml.by_uuid(uuid), self.device_handles),
+            self._same_handle(self.nvml.by_pci(pci), self.driver.nvml.by_pci(pci), self.device_handles),
+        ]
+        return multiple(*itertools.chain(*(tokens.values for tokens in found)))
 
-    @rule(question=st.sampled_from(("name", "uuid")), device=devices | nobodys, length=lengths)
-    def nvml_text(self, question: str, device: int, length: int) -> None:
-        """nvmlDeviceGetName and nvmlDeviceGetUUID into buffers of any length."""
+    @rule(device=devices | nobodys, length=lengths)
+    def nvml_device(self, device: int, length: int) -> None:
+        """The questions about a device, into buffers of any length."""
         handle = self.device_handles.of_token[device]
-        self._same(getattr(self.nvml, question)(device, length), getattr(self.driver.nvml, question)(handle, length))
-
-    @rule(question=st.sampled_from(("pci", "memory")), device=devices | nobodys)
-    def nvml_device(self, question: str, device: int) -> None:
-        """nvmlDeviceGetPciInfo_v3 and nvmlDeviceGetMemoryInfo."""
-        handle = self.device_handles.of_token[device]
-        self._same(getattr(self.nvml, question)(device), getattr(self.driver.nvml, question)(handle))
+        for question in ("name", "uuid"):
+            answers = getattr(self.nvml, question)(device, length), getattr(self.driver.nvml, question)(handle, length)
+            self._same(*answers)
+        for question in ("pci", "memory"):
+            self._same(getattr(self.nvml, question)(device), getattr(self.driver.nvml, question)(handle))
