@@ -74,7 +74,12 @@ class TestFaults:
     @faults({"function": "cuDeviceGet", "result": 46, "after": 2})
     def test_after_counts_calls_that_failed_too(self, traced):
         """The first two calls pass, whatever they answer."""
-        assert [traced.device(5)[0], traced.device(0)[0], traced.device(0)[0], traced.device(5)[0]] == [INVALID_DEVICE, SUCCESS, 46, 46]
+        assert [traced.device(5)[0], traced.device(0)[0], traced.device(0)[0], traced.device(5)[0]] == [
+            INVALID_DEVICE,
+            SUCCESS,
+            46,
+            46,
+        ]
 
     @faults({"function": "cuInit", "delay": 0.05})
     def test_a_delay_is_seen_as_entered_once(self, traced, tmp_path):
@@ -91,7 +96,9 @@ class TestFaults:
         assert vgpu_cuda.device_count()[0] == NOT_INITIALIZED
 
 
-@pytest.mark.vgpu(host={"gpu": [{"uuid": UUID, "pci": "0000:3b:1e.0", "memory_mib": 1024, "reserved_mib": 24, "used_mib": 100}]})
+@pytest.mark.vgpu(
+    host={"gpu": [{"uuid": UUID, "pci": "0000:3b:1e.0", "memory_mib": 1024, "reserved_mib": 24, "used_mib": 100}]}
+)
 def test_what_the_record_of_each_call_shows(traced, vgpu_host):
     """Inputs, outputs and a text that names the device: what the funnel lives on."""
     pci, name = "0000:3b:1e.0", vgpu_host.gpu[0].name
@@ -111,7 +118,13 @@ def test_what_the_record_of_each_call_shows(traced, vgpu_host):
         ("cuMemGetInfo_v2", (free, free + 1), (), (900 * MIB, 1000 * MIB), pci),
         ("cuMemAlloc_v2", (ffi.new("CUdeviceptr *"), 4096), (4096,), (1 << 47,), ""),
         ("cuCtxSynchronize", (), (), (), ""),
-        ("cuGetProcAddress_v2", (b"cuMemAlloc", ffi.new("void **"), 12000, 2, ffi.new("int *")), (12000, 2), (0,), "cuMemAlloc"),
+        (
+            "cuGetProcAddress_v2",
+            (b"cuMemAlloc", ffi.new("void **"), 12000, 2, ffi.new("int *")),
+            (12000, 2),
+            (0,),
+            "cuMemAlloc",
+        ),
         ("cuGetErrorString", (802, ffi.new("char const **")), (802,), (), "system not yet initialized"),
     ]
     for function, arguments, *expected in calls:

@@ -12,8 +12,11 @@ UNSUPPORTED_AFFINITY, CONTEXT_IS_DESTROYED, NOT_SUPPORTED = 224, 709, 801
 NEVER_GIVEN = 0x5EED0
 
 CREATES = {
-    "cuCtxCreate": (), "cuCtxCreate_v2": (), "cuCtxCreate_v3": (ffi.NULL, 0), "cuCtxCreate_v4": (ffi.NULL,),
-}  # fmt: skip
+    "cuCtxCreate": (),
+    "cuCtxCreate_v2": (),
+    "cuCtxCreate_v3": (ffi.NULL, 0),
+    "cuCtxCreate_v4": (ffi.NULL,),
+}
 
 
 @pytest.fixture
@@ -77,7 +80,13 @@ def test_each_form_of_create_pushes(name, cuda):
 @pytest.mark.parametrize("name", CREATES)
 @pytest.mark.parametrize(
     ("flags", "dev", "code"),
-    [(0xFF & ~6, 0, SUCCESS), (0x100, 0, INVALID_VALUE), (3, 0, INVALID_VALUE), (0, 1, INVALID_DEVICE), (0, -1, INVALID_DEVICE)],
+    [
+        (0xFF & ~6, 0, SUCCESS),
+        (0x100, 0, INVALID_VALUE),
+        (3, 0, INVALID_VALUE),
+        (0, 1, INVALID_DEVICE),
+        (0, -1, INVALID_DEVICE),
+    ],
 )
 def test_create_checks_device_and_flags(name, flags, dev, code, cuda):
     """Unknown flags and two ways of waiting at once are invalid; nothing is pushed then."""
@@ -116,7 +125,11 @@ def test_push_and_pop(cuda):
     context = create(cuda)
     assert [cuda.cuCtxPushCurrent_v2(context), cuda.cuCtxPushCurrent(context)] == [SUCCESS, SUCCESS]
     assert cuda.cuCtxPushCurrent_v2(ffi.NULL) == INVALID_VALUE
-    assert [cuda.cuCtxPopCurrent_v2(ffi.NULL), cuda.cuCtxPopCurrent(ffi.NULL), pop(cuda)] == [SUCCESS, SUCCESS, (SUCCESS, context)]
+    assert [cuda.cuCtxPopCurrent_v2(ffi.NULL), cuda.cuCtxPopCurrent(ffi.NULL), pop(cuda)] == [
+        SUCCESS,
+        SUCCESS,
+        (SUCCESS, context),
+    ]
     assert pop(cuda) == (INVALID_CONTEXT, ffi.NULL)
 
 
@@ -133,7 +146,10 @@ def test_a_context_knows_its_device(cuda):
     assert [cuda.number("cuCtxGetDevice", "CUdevice"), cuda.cuCtxSynchronize()] == [(SUCCESS, 0), SUCCESS]
     assert cuda.number("cuCtxGetDevice_v2", "CUdevice", first) == (SUCCESS, 1)
     assert cuda.number("cuCtxGetDevice_v2", "CUdevice", ffi.NULL) == (SUCCESS, 0)
-    assert [cuda.cuCtxSynchronize_v2(first), cuda.cuCtxSynchronize_v2(ffi.cast("CUcontext", NEVER_GIVEN))] == [SUCCESS, INVALID_CONTEXT]
+    assert [cuda.cuCtxSynchronize_v2(first), cuda.cuCtxSynchronize_v2(ffi.cast("CUcontext", NEVER_GIVEN))] == [
+        SUCCESS,
+        INVALID_CONTEXT,
+    ]
     pop(cuda)
     pop(cuda)
     assert [cuda.number("cuCtxGetDevice", "CUdevice")[0], cuda.cuCtxSynchronize()] == [INVALID_CONTEXT] * 2
@@ -164,7 +180,9 @@ def test_another_thread_keeps_a_destroyed_context(cuda, other):
     assert other(pop, cuda) == (SUCCESS, context)
 
 
-@pytest.mark.parametrize("handle", [NEVER_GIVEN, 1, 8, 2**64 - 1, 0x00C0000000000000, 0x00C0000000000008, 0x00D0000000000000])
+@pytest.mark.parametrize(
+    "handle", [NEVER_GIVEN, 1, 8, 2**64 - 1, 0x00C0000000000000, 0x00C0000000000008, 0x00D0000000000000]
+)
 def test_a_handle_that_was_never_given_out_is_an_invalid_context(handle, cuda):
     """Unknown numbers are recognised, those that look like ours included."""
     context = ffi.cast("CUcontext", handle)

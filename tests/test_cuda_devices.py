@@ -30,7 +30,9 @@ def test_attributes_that_ollama_reads(dev, cuda, vgpu_host):
     domain, bus, slot = gpu.pci_numbers
     major, minor = gpu.compute_numbers
     expected = {MAJOR: major, MINOR: minor, DOMAIN: domain, BUS: bus, DEVICE: slot, INTEGRATED: 0, VMM: 1}
-    assert {key: cuda.attribute(key, dev) for key in expected} == {key: (SUCCESS, value) for key, value in expected.items()}
+    assert {key: cuda.attribute(key, dev) for key in expected} == {
+        key: (SUCCESS, value) for key, value in expected.items()
+    }
 
 
 @pytest.mark.parametrize("attribute", [-1, 0, LAST + 1, 2**31 - 1])
@@ -48,7 +50,9 @@ def test_every_attribute_of_cuda_h_is_answered(cuda):
 @pytest.mark.parametrize("dev", [-1, 1, 8, 2**31 - 1, -(2**31)])
 def test_a_device_out_of_range_is_an_invalid_device(dev, cuda):
     """101 from every question about a device."""
-    assert [cuda.device(dev)[0], cuda.attribute(MAJOR, dev)[0], cuda.name(dev)[0], cuda.uuid(dev)[0]] == [INVALID_DEVICE] * 4
+    assert [cuda.device(dev)[0], cuda.attribute(MAJOR, dev)[0], cuda.name(dev)[0], cuda.uuid(dev)[0]] == [
+        INVALID_DEVICE
+    ] * 4
     assert [cuda.total_memory(dev)[0], cuda.pci_bus_id(dev)[0]] == [INVALID_DEVICE] * 2
     assert cuda.cuDevicePrimaryCtxRetain(ffi.new("CUcontext *"), dev) == INVALID_DEVICE
 
@@ -80,13 +84,23 @@ def test_a_pci_bus_id_needs_13_bytes(cuda):
 @pytest.mark.parametrize(
     ("text", "code", "dev"),
     [
-        ("0001:3b:1e.0", SUCCESS, 1), ("0001:3B:1E.0", SUCCESS, 1), ("00000001:3b:1e.0", SUCCESS, 1), ("1:3b:1e", SUCCESS, 1),
-        ("3a:1d.0", SUCCESS, 0), ("3a:1d", INVALID_VALUE, None), ("0001:3b:1e.1", INVALID_DEVICE, None),
-        ("0001:3c:1e.0", INVALID_DEVICE, None), ("", INVALID_VALUE, None), ("x", INVALID_VALUE, None),
-        ("0001:3b:1e.0 ", INVALID_VALUE, None), ("0001:3b:1e.", INVALID_VALUE, None), ("1:2:3:4", INVALID_VALUE, None),
-        (":3b:1e.0", INVALID_VALUE, None), ("100000001:3b:1e.0", INVALID_VALUE, None),
+        ("0001:3b:1e.0", SUCCESS, 1),
+        ("0001:3B:1E.0", SUCCESS, 1),
+        ("00000001:3b:1e.0", SUCCESS, 1),
+        ("1:3b:1e", SUCCESS, 1),
+        ("3a:1d.0", SUCCESS, 0),
+        ("3a:1d", INVALID_VALUE, None),
+        ("0001:3b:1e.1", INVALID_DEVICE, None),
+        ("0001:3c:1e.0", INVALID_DEVICE, None),
+        ("", INVALID_VALUE, None),
+        ("x", INVALID_VALUE, None),
+        ("0001:3b:1e.0 ", INVALID_VALUE, None),
+        ("0001:3b:1e.", INVALID_VALUE, None),
+        ("1:2:3:4", INVALID_VALUE, None),
+        (":3b:1e.0", INVALID_VALUE, None),
+        ("100000001:3b:1e.0", INVALID_VALUE, None),
     ],
-)  # fmt: skip
+)
 def test_a_device_is_found_by_its_pci_bus_id(text, code, dev, cuda):
     """The three forms of cuda.h, any case; anything else is an invalid value, an empty place an invalid device."""
     found = ffi.new("CUdevice *", 4711)
@@ -111,12 +125,35 @@ def test_the_32_bit_form_is_exact_where_it_can_be(cuda):
 @pytest.mark.parametrize(
     ("value", "devices"),
     [
-        ("0", [0]), ("2,0", [2, 0]), (" 1 , 2", [1, 2]), ("+1", [1]), ("1x", [1]), ("0,3,1", [0]), ("0,,1", [0]), ("1,-1,2", [1]),
-        ("0,0", []), ("0,1,0", []), ("3", []), ("x", []), ("-1", []), ("", []), (",0", []), ("4294967296", []),
-        (UUIDS[1], [1]), (f"{UUIDS[2]},{UUIDS[0]}", [2, 0]), ("GPU-b", [2]), ("GPU-a", []), ("GPU-", []), ("GPU-c", []),
-        (UUIDS[1] + "0", []), ("GPU-b,1", [2, 1]), ("GPU-B", []), ("MIG-0", []), (UUIDS[2] + " ", [2]),
+        ("0", [0]),
+        ("2,0", [2, 0]),
+        (" 1 , 2", [1, 2]),
+        ("+1", [1]),
+        ("1x", [1]),
+        ("0,3,1", [0]),
+        ("0,,1", [0]),
+        ("1,-1,2", [1]),
+        ("0,0", []),
+        ("0,1,0", []),
+        ("3", []),
+        ("x", []),
+        ("-1", []),
+        ("", []),
+        (",0", []),
+        ("4294967296", []),
+        (UUIDS[1], [1]),
+        (f"{UUIDS[2]},{UUIDS[0]}", [2, 0]),
+        ("GPU-b", [2]),
+        ("GPU-a", []),
+        ("GPU-", []),
+        ("GPU-c", []),
+        (UUIDS[1] + "0", []),
+        ("GPU-b,1", [2, 1]),
+        ("GPU-B", []),
+        ("MIG-0", []),
+        (UUIDS[2] + " ", [2]),
     ],
-)  # fmt: skip
+)
 def test_visible_devices(value, devices, vgpu_cuda, vgpu_host, monkeypatch):
     """Indices and UUIDs, cut short as long as they are unambiguous; the list ends at the first that names nothing."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)

@@ -23,9 +23,9 @@ cuda = ctypes.CDLL(sys.argv[1])
 count, version, free, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t(), ctypes.c_size_t()
 context = ctypes.c_void_p()
 early = cuda.cuDeviceGetCount(ctypes.byref(count))
-codes = [early, cuda.cuInit(0), cuda.cuDriverGetVersion(ctypes.byref(version)), cuda.cuDeviceGetCount(ctypes.byref(count)),
-         cuda.cuCtxCreate_v3(ctypes.byref(context), None, 0, 0, 0), cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)),
-         cuda.cuCtxDestroy(context)]
+codes = [early, cuda.cuInit(0), cuda.cuDriverGetVersion(ctypes.byref(version)),
+         cuda.cuDeviceGetCount(ctypes.byref(count)), cuda.cuCtxCreate_v3(ctypes.byref(context), None, 0, 0, 0),
+         cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)), cuda.cuCtxDestroy(context)]
 same = {}
 for name, asked in json.loads(sys.argv[2]):
     pfn, status = ctypes.c_void_p(), ctypes.c_int(77)
@@ -63,7 +63,11 @@ def test_it_is_small_in_thread_storage_and_has_no_constructor(name):
 
 def test_a_program_gets_answers_from_the_shipped_file(vgpu_run, vgpu_host):
     """Loaded by a program, the file answers what the host says, and cuGetProcAddress answers its exported functions."""
-    asked = [("cuInit", ("cuInit", 12000)), ("cuMemAlloc_v2", ("cuMemAlloc", 12000)), ("cuCtxCreate_v3", ("cuCtxCreate", 12000))]
+    asked = [
+        ("cuInit", ("cuInit", 12000)),
+        ("cuMemAlloc_v2", ("cuMemAlloc", 12000)),
+        ("cuCtxCreate_v3", ("cuCtxCreate", 12000)),
+    ]
     run = vgpu_run([sys.executable, "-c", CLIENT, "libcuda.so.1", json.dumps(asked)])
     assert (run.returncode, run.stderr) == (0, "")
     codes, version, count, free, total, same = json.loads(run.stdout)
@@ -71,7 +75,10 @@ def test_a_program_gets_answers_from_the_shipped_file(vgpu_run, vgpu_host):
     gpu = vgpu_host.gpu[0]
     mib = 1 << 20
     assert (version, count) == (vgpu_host.driver.cuda_number, len(vgpu_host.gpu))
-    assert (free, total) == ((gpu.memory_mib - gpu.reserved_mib - gpu.used_mib) * mib, (gpu.memory_mib - gpu.reserved_mib) * mib)
+    assert (free, total) == (
+        (gpu.memory_mib - gpu.reserved_mib - gpu.used_mib) * mib,
+        (gpu.memory_mib - gpu.reserved_mib) * mib,
+    )
     assert same == {"cuInit": True, "cuMemAlloc_v2": True, "cuCtxCreate_v3": True}
 
 
@@ -80,7 +87,9 @@ def test_calls_of_the_shipped_file_carry_their_return_address(vgpu_run):
     from vgpu_harness.trace import Trace
 
     run = vgpu_run([sys.executable, "-c", CLIENT, "libcuda.so.1", "[]"])
-    calls = [record for record in Trace.open(run.trace_path) if record.name.startswith("cu") and record.kind.name == "CALL"]
+    calls = [
+        record for record in Trace.open(run.trace_path) if record.name.startswith("cu") and record.kind.name == "CALL"
+    ]
     assert len(calls) >= len("codes")
     assert all(record.caller != 0 for record in calls)
 
@@ -91,7 +100,9 @@ def test_without_a_host_the_shipped_file_is_silent_and_has_no_device():
         "import ctypes, sys; c = ctypes.CDLL(sys.argv[1]); v = ctypes.c_int(); "
         "sys.exit((c.cuInit(0), c.cuDeviceGetCount(ctypes.byref(v)), c.cuInit(1)) != (100, 3, 1))"
     )
-    run = subprocess.run([sys.executable, "-c", script, shim_path("cuda")], capture_output=True, timeout=60, check=False, env={})
+    run = subprocess.run(
+        [sys.executable, "-c", script, shim_path("cuda")], capture_output=True, timeout=60, check=False, env={}
+    )
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 

@@ -1,5 +1,6 @@
 """Device memory: allocation in contexts, and virtual memory management. Both draw on one account for each device."""
 
+import itertools
 import pathlib
 
 import pytest
@@ -83,7 +84,7 @@ class TestContextMemory:
         sizes = (1, 511, 512, 513, 1 << 30)
         places = [(allocate(cuda, size)[1], size) for size in sizes]
         assert all(start % 512 == 0 and start >= USER_SPACE_END for start, _ in places)
-        assert all(start + size <= after for (start, size), (after, _) in zip(places, places[1:], strict=False))
+        assert all(start + size <= after for (start, size), (after, _) in itertools.pairwise(places))
 
     def test_the_32_bit_forms(self, cuda):
         """Addresses below 4 GiB, amounts of memory cut to 4 GiB less 1; both forms share one account."""
@@ -181,10 +182,15 @@ class TestVirtualMemory:
     @pytest.mark.parametrize(
         ("options", "code"),
         [
-            ({"dev": 1}, INVALID_DEVICE), ({"dev": -1}, INVALID_DEVICE), ({"kind": 0}, INVALID_VALUE), ({"kind": 2}, INVALID_VALUE),
-            ({"location": 0}, INVALID_VALUE), ({"location": 2}, INVALID_VALUE), ({"location": 3}, NOT_SUPPORTED),
+            ({"dev": 1}, INVALID_DEVICE),
+            ({"dev": -1}, INVALID_DEVICE),
+            ({"kind": 0}, INVALID_VALUE),
+            ({"kind": 2}, INVALID_VALUE),
+            ({"location": 0}, INVALID_VALUE),
+            ({"location": 2}, INVALID_VALUE),
+            ({"location": 3}, NOT_SUPPORTED),
         ],
-    )  # fmt: skip
+    )
     def test_properties_are_checked(self, options, code, cuda):
         """The device must exist, the kind be pinned, the place a device."""
         assert cuda.number("cuMemGetAllocationGranularity", "size_t", properties(**options), 0) == (code, 0)
@@ -205,18 +211,29 @@ class TestVirtualMemory:
         assert physical(cuda, FREE + GRAIN)[0] == OUT_OF_MEMORY
         code, handle = physical(cuda, FREE - GRAIN)
         assert (code, free(cuda)) == (SUCCESS, GRAIN)
-        assert [physical(cuda, 2 * GRAIN)[0], allocate(cuda, GRAIN + 1)[0], allocate(cuda, GRAIN)[0]] == [OUT_OF_MEMORY, OUT_OF_MEMORY, SUCCESS]
+        assert [physical(cuda, 2 * GRAIN)[0], allocate(cuda, GRAIN + 1)[0], allocate(cuda, GRAIN)[0]] == [
+            OUT_OF_MEMORY,
+            OUT_OF_MEMORY,
+            SUCCESS,
+        ]
         assert [physical(cuda)[0], cuda.cuMemRelease(handle), physical(cuda)[0]] == [OUT_OF_MEMORY, SUCCESS, SUCCESS]
 
     @pytest.mark.parametrize(
         ("arguments", "code"),
         [
-            ({"size": 0}, INVALID_VALUE), ({"size": 4095}, INVALID_VALUE), ({"alignment": 3 * GRAIN}, INVALID_VALUE),
-            ({"flags": 1}, INVALID_VALUE), ({"hint": 1}, INVALID_VALUE), ({"size": 2**64 - 4096}, OUT_OF_MEMORY),
-            ({"size": 2**62}, OUT_OF_MEMORY), ({"alignment": 2**63}, OUT_OF_MEMORY),
-            ({"alignment": 1 << 30}, SUCCESS), ({"size": 4096}, SUCCESS), ({"hint": 0x7E0000000000}, SUCCESS),
+            ({"size": 0}, INVALID_VALUE),
+            ({"size": 4095}, INVALID_VALUE),
+            ({"alignment": 3 * GRAIN}, INVALID_VALUE),
+            ({"flags": 1}, INVALID_VALUE),
+            ({"hint": 1}, INVALID_VALUE),
+            ({"size": 2**64 - 4096}, OUT_OF_MEMORY),
+            ({"size": 2**62}, OUT_OF_MEMORY),
+            ({"alignment": 2**63}, OUT_OF_MEMORY),
+            ({"alignment": 1 << 30}, SUCCESS),
+            ({"size": 4096}, SUCCESS),
+            ({"hint": 0x7E0000000000}, SUCCESS),
         ],
-    )  # fmt: skip
+    )
     def test_reservations_are_checked(self, arguments, code, cuda):
         """Pages, powers of two, no flags; what the address space cannot hold is out of memory."""
         got, start = reserve(cuda, **arguments)
@@ -231,7 +248,11 @@ class TestVirtualMemory:
         def mapped(start: int) -> list[str]:
             with pathlib.Path("/proc/self/maps").open() as maps:
                 lines = [line.split() for line in maps]
-            return [mode for place, mode, *_ in lines if int(place.split("-")[0], 16) <= start < int(place.split("-")[1], 16)]
+            return [
+                mode
+                for place, mode, *_ in lines
+                if int(place.split("-")[0], 16) <= start < int(place.split("-")[1], 16)
+            ]
 
         start = reserve(cuda, 512 * GRAIN)[1]
         assert mapped(start) == mapped(start + 512 * GRAIN - 1) == ["---p"]
@@ -249,14 +270,27 @@ class TestVirtualMemory:
         """Inside one reservation, on the granularity, within the memory, not over another mapping, of a living handle."""
         start, handle = reserve(cuda)[1], physical(cuda, 2 * GRAIN)[1]
         wrong = [
-            (start - GRAIN, GRAIN, 0, handle, 0), (start + 4 * GRAIN, GRAIN, 0, handle, 0), (start + 3 * GRAIN, 2 * GRAIN, 0, handle, 0),
-            (start + 4096, GRAIN, 0, handle, 0), (start, 4096, 0, handle, 0), (start, 0, 0, handle, 0), (start, 3 * GRAIN, 0, handle, 0),
-            (start, GRAIN, GRAIN, handle, 0), (start, GRAIN, 0, handle, 1), (start, GRAIN, 0, handle + 1, 0), (start, GRAIN, 0, 0, 0),
+            (start - GRAIN, GRAIN, 0, handle, 0),
+            (start + 4 * GRAIN, GRAIN, 0, handle, 0),
+            (start + 3 * GRAIN, 2 * GRAIN, 0, handle, 0),
+            (start + 4096, GRAIN, 0, handle, 0),
+            (start, 4096, 0, handle, 0),
+            (start, 0, 0, handle, 0),
+            (start, 3 * GRAIN, 0, handle, 0),
+            (start, GRAIN, GRAIN, handle, 0),
+            (start, GRAIN, 0, handle, 1),
+            (start, GRAIN, 0, handle + 1, 0),
+            (start, GRAIN, 0, 0, 0),
             (start, 2**64 - GRAIN, 0, handle, 0),
-        ]  # fmt: skip
+        ]
         assert [cuda.cuMemMap(*arguments) for arguments in wrong] == [INVALID_VALUE] * len(wrong)
         assert cuda.cuMemMap(start + GRAIN, 2 * GRAIN, 0, handle, 0) == SUCCESS
-        assert [cuda.cuMemMap(start + n * GRAIN, GRAIN, 0, handle, 0) for n in range(4)] == [SUCCESS, INVALID_VALUE, INVALID_VALUE, SUCCESS]
+        assert [cuda.cuMemMap(start + n * GRAIN, GRAIN, 0, handle, 0) for n in range(4)] == [
+            SUCCESS,
+            INVALID_VALUE,
+            INVALID_VALUE,
+            SUCCESS,
+        ]
         assert [cuda.cuMemRelease(handle), cuda.cuMemRelease(handle)] == [SUCCESS, INVALID_VALUE]
         assert cuda.cuMemUnmap(start, GRAIN) == SUCCESS
         assert cuda.cuMemMap(start, GRAIN, 0, handle, 0) == INVALID_VALUE
@@ -267,7 +301,14 @@ class TestVirtualMemory:
         handle = physical(cuda, 2 * GRAIN)[1]
         cuda.cuMemMap(start, 2 * GRAIN, 0, handle, 0)
         cuda.cuMemMap(start + 3 * GRAIN, GRAIN, 0, handle, 0)
-        wrong = [(start, GRAIN), (start + GRAIN, GRAIN), (start, 3 * GRAIN), (start, 4 * GRAIN), (start, 0), (start + 2 * GRAIN, GRAIN)]
+        wrong = [
+            (start, GRAIN),
+            (start + GRAIN, GRAIN),
+            (start, 3 * GRAIN),
+            (start, 4 * GRAIN),
+            (start, 0),
+            (start + 2 * GRAIN, GRAIN),
+        ]
         assert [cuda.cuMemUnmap(*pair) for pair in wrong] == [INVALID_VALUE] * len(wrong)
         assert [cuda.cuMemSetAccess(*pair, access(), 1) for pair in wrong] == [INVALID_VALUE] * len(wrong)
         assert [cuda.cuMemUnmap(start, 2 * GRAIN) for _ in range(2)] == [SUCCESS, INVALID_VALUE]
@@ -297,9 +338,15 @@ class TestVirtualMemory:
 
     @pytest.mark.parametrize(
         ("options", "count", "code"),
-        [({}, 0, INVALID_VALUE), ({"flags": 2}, 1, INVALID_VALUE), ({"dev": 5}, 1, INVALID_DEVICE), ({"location": 3}, 1, INVALID_VALUE),
-         ({"flags": 0}, 1, SUCCESS), ({"flags": 1}, 1, SUCCESS)],
-    )  # fmt: skip
+        [
+            ({}, 0, INVALID_VALUE),
+            ({"flags": 2}, 1, INVALID_VALUE),
+            ({"dev": 5}, 1, INVALID_DEVICE),
+            ({"location": 3}, 1, INVALID_VALUE),
+            ({"flags": 0}, 1, SUCCESS),
+            ({"flags": 1}, 1, SUCCESS),
+        ],
+    )
     def test_access_is_checked(self, options, count, code, cuda):
         """For devices that exist, none, read or read and write."""
         start, handle = reserve(cuda)[1], physical(cuda)[1]

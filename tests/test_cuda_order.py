@@ -15,9 +15,14 @@ def test_the_set_that_works_before_init_is_cuda_hs():
     """What cuda.h does not list NOT_INITIALIZED for, of the functions that are here, and nothing else."""
     free = {name for name, when in ENTRIES.items() if when in {ALWAYS, READY, INIT}}
     assert free == {
-        "cuInit", "cuDriverGetVersion", "cuGetErrorString", "cuGetErrorName", "cuGetProcAddress", "cuGetProcAddress_v2",
+        "cuInit",
+        "cuDriverGetVersion",
+        "cuGetErrorString",
+        "cuGetErrorName",
+        "cuGetProcAddress",
+        "cuGetProcAddress_v2",
         "cuGetExportTable",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", NEEDS_INIT)
@@ -66,7 +71,11 @@ def test_bad_arguments_never_crash(kind, number, vgpu_image):
                     cuda.cuInit(0)
                     if with_context:
                         call_with("cuCtxCreate_v2", cuda.process, zeros())
-                    make = {"NULL": lambda k: nothing(k) if k.kind == "pointer" else number, "zeros": zeros(), "marks": Marked(number)}
+                    make = {
+                        "NULL": lambda k: nothing(k) if k.kind == "pointer" else number,
+                        "zeros": zeros(),
+                        "marks": Marked(number),
+                    }
                     if kind == "marks" and name in {"cuCtxCreate_v4", "cuGetProcAddress_v2", "cuGetProcAddress"}:
                         continue  # a pointer inside the argument, or a text without an end: rubbish there is the caller's crash
                     call_with(name, cuda.process, make[kind])

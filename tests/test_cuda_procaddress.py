@@ -11,19 +11,35 @@ MARK = 0x5A5A5A5A
 
 # (name, first version, function): cudaTypedefs.h 12.9 and 13.0, for names whose function has changed.
 STEPS = [
-    ("cuCtxCreate", 2000, "cuCtxCreate"), ("cuCtxCreate", 3020, "cuCtxCreate_v2"), ("cuCtxCreate", 11040, "cuCtxCreate_v3"),
-    ("cuCtxCreate", 12050, "cuCtxCreate_v4"), ("cuGetProcAddress", 11030, "cuGetProcAddress"),
-    ("cuGetProcAddress", 12000, "cuGetProcAddress_v2"), ("cuDeviceTotalMem", 2000, "cuDeviceTotalMem"),
-    ("cuDeviceTotalMem", 3020, "cuDeviceTotalMem_v2"), ("cuDeviceGetUuid", 9020, "cuDeviceGetUuid"),
-    ("cuDeviceGetUuid", 11040, "cuDeviceGetUuid_v2"), ("cuMemGetInfo", 3020, "cuMemGetInfo_v2"), ("cuMemAlloc", 3020, "cuMemAlloc_v2"),
-    ("cuMemFree", 3020, "cuMemFree_v2"), ("cuCtxDestroy", 4000, "cuCtxDestroy_v2"), ("cuCtxPushCurrent", 4000, "cuCtxPushCurrent_v2"),
-    ("cuCtxPopCurrent", 4000, "cuCtxPopCurrent_v2"), ("cuDevicePrimaryCtxRelease", 7000, "cuDevicePrimaryCtxRelease"),
-    ("cuDevicePrimaryCtxRelease", 11000, "cuDevicePrimaryCtxRelease_v2"), ("cuDevicePrimaryCtxReset", 11000, "cuDevicePrimaryCtxReset_v2"),
-    ("cuCtxGetDevice", 2000, "cuCtxGetDevice"), ("cuCtxGetDevice", 13000, "cuCtxGetDevice_v2"),
-    ("cuCtxSynchronize", 13000, "cuCtxSynchronize_v2"), ("cuDriverGetVersion", 2020, "cuDriverGetVersion"),
-    ("cuGetErrorString", 6000, "cuGetErrorString"), ("cuGetExportTable", 3000, "cuGetExportTable"),
-    ("cuMemCreate", 10020, "cuMemCreate"), ("cuDevicePrimaryCtxRetain", 7000, "cuDevicePrimaryCtxRetain"), ("cuInit", 2000, "cuInit"),
-]  # fmt: skip
+    ("cuCtxCreate", 2000, "cuCtxCreate"),
+    ("cuCtxCreate", 3020, "cuCtxCreate_v2"),
+    ("cuCtxCreate", 11040, "cuCtxCreate_v3"),
+    ("cuCtxCreate", 12050, "cuCtxCreate_v4"),
+    ("cuGetProcAddress", 11030, "cuGetProcAddress"),
+    ("cuGetProcAddress", 12000, "cuGetProcAddress_v2"),
+    ("cuDeviceTotalMem", 2000, "cuDeviceTotalMem"),
+    ("cuDeviceTotalMem", 3020, "cuDeviceTotalMem_v2"),
+    ("cuDeviceGetUuid", 9020, "cuDeviceGetUuid"),
+    ("cuDeviceGetUuid", 11040, "cuDeviceGetUuid_v2"),
+    ("cuMemGetInfo", 3020, "cuMemGetInfo_v2"),
+    ("cuMemAlloc", 3020, "cuMemAlloc_v2"),
+    ("cuMemFree", 3020, "cuMemFree_v2"),
+    ("cuCtxDestroy", 4000, "cuCtxDestroy_v2"),
+    ("cuCtxPushCurrent", 4000, "cuCtxPushCurrent_v2"),
+    ("cuCtxPopCurrent", 4000, "cuCtxPopCurrent_v2"),
+    ("cuDevicePrimaryCtxRelease", 7000, "cuDevicePrimaryCtxRelease"),
+    ("cuDevicePrimaryCtxRelease", 11000, "cuDevicePrimaryCtxRelease_v2"),
+    ("cuDevicePrimaryCtxReset", 11000, "cuDevicePrimaryCtxReset_v2"),
+    ("cuCtxGetDevice", 2000, "cuCtxGetDevice"),
+    ("cuCtxGetDevice", 13000, "cuCtxGetDevice_v2"),
+    ("cuCtxSynchronize", 13000, "cuCtxSynchronize_v2"),
+    ("cuDriverGetVersion", 2020, "cuDriverGetVersion"),
+    ("cuGetErrorString", 6000, "cuGetErrorString"),
+    ("cuGetExportTable", 3000, "cuGetExportTable"),
+    ("cuMemCreate", 10020, "cuMemCreate"),
+    ("cuDevicePrimaryCtxRetain", 7000, "cuDevicePrimaryCtxRetain"),
+    ("cuInit", 2000, "cuInit"),
+]
 
 
 def ask(cuda, name: str, version: int, flags: int = 0) -> tuple[int, str | None, int]:
@@ -63,9 +79,16 @@ def test_no_function_here_depends_on_the_stream_flags(flags, vgpu_cuda):
 
 @pytest.mark.parametrize(
     ("name", "version", "status"),
-    [("nope", 12020, 1), ("", 0, 1), ("cuInit", 1000, 2), ("cuMemAlloc_v2", 12020, 1), ("cuMemCreate", 10010, 2), ("cuini", 12000, 1),
-     ("cuInit", -1, 2)],
-)  # fmt: skip
+    [
+        ("nope", 12020, 1),
+        ("", 0, 1),
+        ("cuInit", 1000, 2),
+        ("cuMemAlloc_v2", 12020, 1),
+        ("cuMemCreate", 10010, 2),
+        ("cuini", 12000, 1),
+        ("cuInit", -1, 2),
+    ],
+)
 def test_what_is_not_found_is_a_success_with_null(name, version, status, vgpu_cuda):
     """As measured on libcuda 535: NULL and a status; with the first form 500, and nothing is written."""
     assert ask(vgpu_cuda, name, version) == (SUCCESS, None, status)
@@ -110,18 +133,25 @@ def test_there_are_no_private_tables(vgpu_cuda):
     for text in ("6bd5fb6c5bf4e74a8987d93912fd9df9", "f8cff95121468b4eb9e2fb469e7c0dd9", "00" * 16):
         table = ffi.new("void **", ffi.cast("void *", MARK))
         uuid = ffi.new("CUuuid *", {"bytes": bytes.fromhex(text)})
-        assert (vgpu_cuda.cuGetExportTable(ffi.cast("void const **", table), uuid), table[0]) == (INVALID_VALUE, ffi.NULL)
+        assert (vgpu_cuda.cuGetExportTable(ffi.cast("void const **", table), uuid), table[0]) == (
+            INVALID_VALUE,
+            ffi.NULL,
+        )
 
 
 # Answers of NVIDIA's libcuda 535.261.03.
 TEXTS = [
-    (0, "CUDA_SUCCESS", "no error"), (1, "CUDA_ERROR_INVALID_VALUE", "invalid argument"),
-    (3, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"), (34, "CUDA_ERROR_STUB_LIBRARY", "CUDA driver is a stub library"),
-    (100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"), (201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"),
-    (709, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed"), (802, "CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized"),
+    (0, "CUDA_SUCCESS", "no error"),
+    (1, "CUDA_ERROR_INVALID_VALUE", "invalid argument"),
+    (3, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"),
+    (34, "CUDA_ERROR_STUB_LIBRARY", "CUDA driver is a stub library"),
+    (100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"),
+    (201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"),
+    (709, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed"),
+    (802, "CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized"),
     (803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"),
     (999, "CUDA_ERROR_UNKNOWN", "unknown error"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("code", "name", "text"), TEXTS)

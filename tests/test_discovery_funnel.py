@@ -20,6 +20,7 @@ from support.evidence import (
     sound_b,
 )
 
+from vgpu_harness.discovery.codes import CODES
 from vgpu_harness.discovery.facts import Resolution
 from vgpu_harness.discovery.verdict import Verdict
 from vgpu_harness.trace import Kind, Library
@@ -172,8 +173,8 @@ STOPS: list[tuple[str, Callable[[Story], None], str, str]] = [
     ("b", no_way_in, "S0", "/nowhere/shim.so of LD_PRELOAD does not exist"),
     ("a", refused, "S0", "image refused: the shim cannot use the host image: truncated"),
     ("b", refused, "S0", "image refused"),
-    ("a", gate_says_no, "S0", "not an application (the name is on the deny list)"),
-    ("b", gate_says_no, "S0", "not an application (the name is on the deny list)"),
+    ("a", gate_says_no, "S0", "not an application: the name is on the deny list"),
+    ("b", gate_says_no, "S0", "not an application: the name is on the deny list"),
     ("b", child_without_shims, "S0", "environment was rebuilt"),
     ("a", no_directory, "S1", "no library directory"),
     ("b", no_children, "S1", "started no child"),
@@ -255,6 +256,27 @@ def test_three_ways_not_to_be_called_give_three_verdicts() -> None:
     assert "mapped and never called" in causes[0]
     assert "never mapped" in causes[1]
     assert "children were started without the shims" in causes[2]
+
+
+@pytest.mark.parametrize("generation", ["a", "b"])
+@pytest.mark.parametrize("number", sorted(CODES))
+def test_each_code_of_cuinit_has_name_and_remedy(number: int, generation: str) -> None:
+    """A code that is known stops at S7 with its name and its own remedy; one that is not is still named."""
+    story, unknown = SOUND[generation](), SOUND[generation]()
+    for changed, code in ((story, number), (unknown, 12345)):
+        changed.answer("cuInit", result=code)
+        changed.without("cuDeviceGetCount")
+        changed.no_gpu()
+    v, other = verdict(story), verdict(unknown)
+    assert (v.stopped_at, other.stopped_at) == ("S7", "S7")
+    assert f"cuInit answered {number} {CODES[number].name}: " in (v.cause or "")
+    assert v.remedy == CODES[number].remedy != other.remedy
+    assert "cuInit answered 12345: " in (other.cause or "")
+
+
+def test_the_codes_of_the_field_are_known() -> None:
+    """The codes with which discovery is reported to fail have an entry."""
+    assert {3, 34, 100, 101, 205, 500, 800, 801, 802, 803, 804, 999} <= set(CODES)
 
 
 def test_one_working_child_is_enough() -> None:

@@ -15,11 +15,20 @@ pair = pytest.mark.vgpu(
     host={
         "gpu": [
             {"pci": "0000:00:05.0", "serial": "1650000000001"},
-            {"pci": "00ab:3c:1e.0", "serial": "1650000000002", "uuid": CUDA_UUID, "nvml_uuid": NVML_UUID, "minor": 6,
-             "memory_mib": 1024, "reserved_mib": 24, "used_mib": 100, "profile": "a100-80gb-sxm4"},
+            {
+                "pci": "00ab:3c:1e.0",
+                "serial": "1650000000002",
+                "uuid": CUDA_UUID,
+                "nvml_uuid": NVML_UUID,
+                "minor": 6,
+                "memory_mib": 1024,
+                "reserved_mib": 24,
+                "used_mib": 100,
+                "profile": "a100-80gb-sxm4",
+            },
         ]
     }
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -45,16 +54,27 @@ def handle(nvml, function: str, key) -> tuple[int, int | None]:
 def test_by_index(function, nvml, monkeypatch):
     """All devices count, whatever CUDA_VISIBLE_DEVICES says; one too high is an invalid argument."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert [handle(nvml, function, n) for n in (0, 1, 2, 2**32 - 1)] == [(0, 0), (0, 1), (INVALID_ARGUMENT, None), (INVALID_ARGUMENT, None)]
+    assert [handle(nvml, function, n) for n in (0, 1, 2, 2**32 - 1)] == [
+        (0, 0),
+        (0, 1),
+        (INVALID_ARGUMENT, None),
+        (INVALID_ARGUMENT, None),
+    ]
     assert [nvml.device_count(), nvml.number("nvmlDeviceGetCount", "unsigned int")] == [(SUCCESS, 2)] * 2
 
 
 @pair
 @pytest.mark.parametrize(
     ("key", "answer"),
-    [(NVML_UUID, (SUCCESS, 1)), (CUDA_UUID, (NOT_FOUND, None)), (NVML_UUID[:-1], (NOT_FOUND, None)), ("", (NOT_FOUND, None)),
-     (NVML_UUID.upper(), (NOT_FOUND, None)), (NVML_UUID + "0", (NOT_FOUND, None))],
-)  # fmt: skip
+    [
+        (NVML_UUID, (SUCCESS, 1)),
+        (CUDA_UUID, (NOT_FOUND, None)),
+        (NVML_UUID[:-1], (NOT_FOUND, None)),
+        ("", (NOT_FOUND, None)),
+        (NVML_UUID.upper(), (NOT_FOUND, None)),
+        (NVML_UUID + "0", (NOT_FOUND, None)),
+    ],
+)
 def test_by_uuid(key, answer, nvml):
     """NVML's own UUID and that alone, whole: a host may have it unlike CUDA's."""
     assert handle(nvml, "nvmlDeviceGetHandleByUUID", key.encode()) == answer
@@ -64,10 +84,17 @@ def test_by_uuid(key, answer, nvml):
 @pytest.mark.parametrize("function", ["nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetHandleByPciBusId_v2"])
 @pytest.mark.parametrize(
     ("key", "answer"),
-    [("00AB:3C:1E.0", (SUCCESS, 1)), ("000000ab:3c:1e.0", (SUCCESS, 1)), ("0000:00:05.0", (SUCCESS, 0)), ("00:05.0", (SUCCESS, 0)),
-     ("0000:3c:1e.0", (NOT_FOUND, None)), ("00ab:3c:1e.1", (NOT_FOUND, None)), ("nonsense", (INVALID_ARGUMENT, None)),
-     ("", (INVALID_ARGUMENT, None))],
-)  # fmt: skip
+    [
+        ("00AB:3C:1E.0", (SUCCESS, 1)),
+        ("000000ab:3c:1e.0", (SUCCESS, 1)),
+        ("0000:00:05.0", (SUCCESS, 0)),
+        ("00:05.0", (SUCCESS, 0)),
+        ("0000:3c:1e.0", (NOT_FOUND, None)),
+        ("00ab:3c:1e.1", (NOT_FOUND, None)),
+        ("nonsense", (INVALID_ARGUMENT, None)),
+        ("", (INVALID_ARGUMENT, None)),
+    ],
+)
 def test_by_pci_bus_id(key, answer, function, nvml):
     """Both widths of domain, any case; an empty place is not found, nonsense an invalid argument."""
     assert handle(nvml, function, key.encode()) == answer
@@ -77,7 +104,11 @@ def test_by_pci_bus_id(key, answer, function, nvml):
 def test_by_serial(nvml):
     """The number on the board."""
     keys = (b"1650000000002", b"1650000000003", b"")
-    assert [handle(nvml, "nvmlDeviceGetHandleBySerial", key) for key in keys] == [(SUCCESS, 1), (NOT_FOUND, None), (NOT_FOUND, None)]
+    assert [handle(nvml, "nvmlDeviceGetHandleBySerial", key) for key in keys] == [
+        (SUCCESS, 1),
+        (NOT_FOUND, None),
+        (NOT_FOUND, None),
+    ]
 
 
 @pair
@@ -116,9 +147,12 @@ def test_numbers_of_a_device(nvml):
 @pair
 @pytest.mark.parametrize(
     ("function", "kind", "size"),
-    [("nvmlDeviceGetPciInfo", "nvmlPciInfo_v1_t", 32), ("nvmlDeviceGetPciInfo_v2", "nvmlPciInfo_v2_t", 52),
-     ("nvmlDeviceGetPciInfo_v3", "nvmlPciInfo_t", 68)],
-)  # fmt: skip
+    [
+        ("nvmlDeviceGetPciInfo", "nvmlPciInfo_v1_t", 32),
+        ("nvmlDeviceGetPciInfo_v2", "nvmlPciInfo_v2_t", 52),
+        ("nvmlDeviceGetPciInfo_v3", "nvmlPciInfo_t", 68),
+    ],
+)
 def test_pci_layouts(function, kind, size, nvml):
     """Each version writes its own layout and no byte more; v3 adds the bus id with eight digits of domain."""
     room = ffi.new("char[]", b"\x5a" * 128)
@@ -164,7 +198,11 @@ def test_a_board_without_a_serial(vgpu_image, vgpu_host, tmp_path):
         assert handle(nvml, "nvmlDeviceGetHandleBySerial", b"") == (NOT_FOUND, None)
 
 
-@pytest.mark.vgpu(host={"faults": [{"function": "nvmlDeviceGetMemoryInfo", "value": 5}, {"function": "nvmlInitWithFlags", "result": 18}]})
+@pytest.mark.vgpu(
+    host={
+        "faults": [{"function": "nvmlDeviceGetMemoryInfo", "value": 5}, {"function": "nvmlInitWithFlags", "result": 18}]
+    }
+)
 def test_faults(nvml, vgpu_image, tmp_path):
     """A result as it stands and uncounted; a value in the struct's first number, total."""
     assert nvml.nvmlInitWithFlags(0) == 18
@@ -174,7 +212,9 @@ def test_faults(nvml, vgpu_image, tmp_path):
     assert [nvml.nvmlShutdown(), nvml.nvmlShutdown()] == [SUCCESS, 1]
 
 
-@pytest.mark.vgpu(host={"gpu": [{"uuid": CUDA_UUID, "nvml_uuid": NVML_UUID, "memory_mib": 1024, "reserved_mib": 24, "used_mib": 100}]})
+@pytest.mark.vgpu(
+    host={"gpu": [{"uuid": CUDA_UUID, "nvml_uuid": NVML_UUID, "memory_mib": 1024, "reserved_mib": 24, "used_mib": 100}]}
+)
 def test_what_the_record_of_each_call_shows(vgpu_image, tmp_path, vgpu_host):
     """Outputs, and a text that names the device; of a search that fails, what was asked for."""
     path = create_trace(tmp_path / "trace", 1 << 20)
@@ -197,4 +237,6 @@ def test_what_the_record_of_each_call_shows(vgpu_image, tmp_path, vgpu_host):
         for function, arguments, *_ in calls:
             getattr(nvml, function)(*arguments)
     records = [record for record in Trace.open(path) if record.kind == Kind.CALL][2:]
-    assert [(r.name, r.result, r.outputs, r.text) for r in records] == [(name, code, outs, text) for name, _, code, outs, text in calls]
+    assert [(r.name, r.result, r.outputs, r.text) for r in records] == [
+        (name, code, outs, text) for name, _, code, outs, text in calls
+    ]

@@ -29,9 +29,15 @@ def test_the_set_that_works_before_init_is_nvml_hs():
     """What nvml.h does not list UNINITIALIZED for, of the functions that are here, and nvmlShutdown."""
     free = {name for name, when in ENTRIES.items() if when in {ALWAYS, READY, INIT}}
     assert free == {
-        "nvmlInit", "nvmlInit_v2", "nvmlInitWithFlags", "nvmlShutdown", "nvmlErrorString", "nvmlSystemGetNVMLVersion",
-        "nvmlSystemGetCudaDriverVersion", "nvmlSystemGetCudaDriverVersion_v2",
-    }  # fmt: skip
+        "nvmlInit",
+        "nvmlInit_v2",
+        "nvmlInitWithFlags",
+        "nvmlShutdown",
+        "nvmlErrorString",
+        "nvmlSystemGetNVMLVersion",
+        "nvmlSystemGetCudaDriverVersion",
+        "nvmlSystemGetCudaDriverVersion_v2",
+    }
 
 
 @pytest.mark.parametrize("name", NEEDS_INIT)
@@ -74,7 +80,11 @@ def test_bad_arguments_never_crash(kind, number, vgpu_image):
         with Nvml(vgpu_image) as nvml:
             for name in ENTRIES:
                 nvml.nvmlInit_v2()
-                makers = {"NULL": lambda k: nothing(k) if k.kind == "pointer" else number, "zeros": zeros(), "marks": Marked(number)}
+                makers = {
+                    "NULL": lambda k: nothing(k) if k.kind == "pointer" else number,
+                    "zeros": zeros(),
+                    "marks": Marked(number),
+                }
                 call_with(name, nvml.process, makers[kind])
         return len(ENTRIES)
 
@@ -98,7 +108,12 @@ def test_a_forked_child_starts_anew(vgpu_nvml):
     vgpu_nvml.nvmlInit_v2()
 
     def child() -> list[int]:
-        steps = [vgpu_nvml.device_count()[0], vgpu_nvml.nvmlShutdown(), vgpu_nvml.nvmlInit_v2(), vgpu_nvml.device_count()[0]]
+        steps = [
+            vgpu_nvml.device_count()[0],
+            vgpu_nvml.nvmlShutdown(),
+            vgpu_nvml.nvmlInit_v2(),
+            vgpu_nvml.device_count()[0],
+        ]
         return [*steps, vgpu_nvml.nvmlShutdown(), vgpu_nvml.nvmlShutdown()]
 
     assert in_child(child) == repr([UNINITIALIZED, UNINITIALIZED, SUCCESS, SUCCESS, SUCCESS, UNINITIALIZED])
@@ -107,9 +122,16 @@ def test_a_forked_child_starts_anew(vgpu_nvml):
 
 @pytest.mark.parametrize(
     ("code", "text"),
-    [(0, b"Success"), (1, b"Uninitialized"), (9, b"Driver Not Loaded"), (13, b"Function Not Found"), (18, b"Driver/library version mismatch"),
-     (999, b"Unknown Error"), (12345, b"Unknown Error")],
-)  # fmt: skip
+    [
+        (0, b"Success"),
+        (1, b"Uninitialized"),
+        (9, b"Driver Not Loaded"),
+        (13, b"Function Not Found"),
+        (18, b"Driver/library version mismatch"),
+        (999, b"Unknown Error"),
+        (12345, b"Unknown Error"),
+    ],
+)
 def test_texts_of_codes(code, text, vgpu_nvml):
     """As NVIDIA's library says them, to a process that the gate refuses as well."""
     vgpu_nvml.set_facts(exe="sshd")
@@ -120,9 +142,9 @@ CLIENT = """
 import ctypes, sys
 nvml = ctypes.CDLL("libnvidia-ml.so.1")
 count, device, name = ctypes.c_uint(), ctypes.c_void_p(), ctypes.create_string_buffer(96)
-codes = [nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)), nvml.nvmlInit_v2(), nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)),
-         nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)), nvml.nvmlDeviceGetName(device, name, 96), nvml.nvmlShutdown(),
-         nvml.nvmlShutdown()]
+codes = [nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)), nvml.nvmlInit_v2(),
+         nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)), nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)),
+         nvml.nvmlDeviceGetName(device, name, 96), nvml.nvmlShutdown(), nvml.nvmlShutdown()]
 nvml.nvmlErrorString.restype = ctypes.c_char_p
 print(codes, count.value, name.value.decode(), nvml.nvmlErrorString(9).decode())
 """
@@ -144,5 +166,7 @@ def test_a_program_gets_answers_from_the_shipped_file(vgpu_run, vgpu_host):
 def test_without_a_host_the_shipped_file_is_silent():
     """A program under a shim without a host image sees no driver, and no output."""
     script = "import ctypes, sys; n = ctypes.CDLL(sys.argv[1]); sys.exit((n.nvmlInit_v2(), n.nvmlShutdown()) != (9, 0))"
-    run = subprocess.run([sys.executable, "-c", script, shim_path("nvml")], capture_output=True, timeout=60, check=False, env={})
+    run = subprocess.run(
+        [sys.executable, "-c", script, shim_path("nvml")], capture_output=True, timeout=60, check=False, env={}
+    )
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")

@@ -31,6 +31,11 @@ RUNS = """
         assert "0000:09:00.0" in run.stdout.split()
         assert "0000:09:00.0" not in vgpu_run(["/bin/ls", "/sys/bus/pci/devices"]).stdout.split()
 
+    def test_nothing_survives(vgpu_run):
+        import psutil
+        run = vgpu_run(["/bin/sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!"])
+        assert not psutil.pid_exists(int(run.stdout))
+
     def test_files(vgpu_files):
         import os, stat
         gpu = "/sys/bus/pci/devices/0000:00:05.0"
@@ -83,7 +88,7 @@ def test_runs_and_files_in_two_workers(pytester, result):
     """vgpu_run and vgpu_files answer as documented, also side by side in two workers, and leave no process."""
     pytester.makepyfile(RUNS)
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    result("-n", "2").assert_outcomes(passed=4)
+    result("-n", "2").assert_outcomes(passed=5)
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
 
 

@@ -113,8 +113,7 @@ def _not_in_children(e: Evidence, preload: File, evidence: list[str]) -> Outcome
         f"The children were started without the shims: they are {parent}, but of the children in the client's log "
         f"({len(started)}) {mapped}: their environment was rebuilt without LD_PRELOAD.",
         "Start children with the inherited environment, or put a link libcuda.so.1 to the shim into the client's "
-        "library "
-        f"directory ({e.facts.library_directory}).",
+        f"library directory ({e.facts.library_directory}).",
         *evidence,
         started[0].text.partition(" cmd=")[0],
         f"trace: children with records: {len(e.children)}",
@@ -140,12 +139,12 @@ def _not_serving(e: Evidence, evidence: list[str]) -> Outcome | None:
         early = denied[-1].inputs[0] == TOO_EARLY
         what = "too early" if early else "not an application"
         return stops(
-            f"The process gate of the shim denied the client: {what} ({denied[-1].text}).",
+            f"The process gate of the shim denied the client as {what}: {denied[-1].text}.",
             "Let the client ask again later, or start with a smaller gate.calls_before."
             if early
             else "Take the program's name out of the gate's deny list, or put it into its allow list.",
             *evidence,
-            f"trace: gate: {what}: {denied[-1].text}",
+            f"trace: gate: {denied[-1].text}",
         )
     return None
 

@@ -5,8 +5,6 @@ Names from cuda.h; causes and remedies from reports about Ollama (github.com/oll
 
 from dataclasses import dataclass
 
-NOT_INITIALIZED = 3
-
 
 @dataclass(frozen=True)
 class Code:
@@ -18,6 +16,16 @@ class Code:
 
 
 CODES: dict[int, Code] = {
+    1: Code(
+        "CUDA_ERROR_INVALID_VALUE",
+        "an argument is out of range",
+        "See the traced arguments of the call: an attribute or a version that the shim does not know answers so.",
+    ),
+    2: Code(
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "no memory is left for it on the device",
+        "Free memory on the GPU, or let the host have more of it.",
+    ),
     3: Code(
         "CUDA_ERROR_NOT_INITIALIZED",
         "the driver does not count as initialised",
@@ -40,6 +48,11 @@ CODES: dict[int, Code] = {
         "CUDA_ERROR_INVALID_DEVICE",
         "the driver takes the device for invalid",
         "Check that device numbers and CUDA_VISIBLE_DEVICES name devices that exist.",
+    ),
+    201: Code(
+        "CUDA_ERROR_INVALID_CONTEXT",
+        "no valid context is current",
+        "See the traced calls before it: cuCtxCreate or cuDevicePrimaryCtxRetain has to succeed, then cuCtxSetCurrent.",
     ),
     205: Code(
         "CUDA_ERROR_MAP_FAILED",
@@ -84,7 +97,7 @@ CODES: dict[int, Code] = {
     ),
 }
 
-_OTHER = Code("", "no meaning known here", "Look the code up in cuda.h (enum cudaError_enum).")
+_OTHER = Code("", "a code that has no entry here", "Look the code up in cuda.h (enum cudaError_enum).")
 
 
 def code_of(number: int) -> Code:

@@ -59,19 +59,21 @@ def _never_called(e: Evidence) -> Outcome:
         value = described(answer.result) if answer.result else str(answer.outputs[0])
         return stops(
             f"The client asked cuDriverGetVersion, which answered {value}, and never called cuInit: its CUDA runtime "
-            "needs a "
-            "newer driver.",
+            "needs a newer driver.",
             "Answer a driver version of the backend's CUDA major or later (12000 for cuda_v12, 13000 for cuda_v13).",
             shown(answer),
             *said,
         )
     if said:
+        bare = [p for p in e.facts.processes if p.parent == e.root and not p.preloaded]
+        why = ": a shim without its environment, which was rebuilt for the children" if bare else ""
         return stops(
-            f"No call of cuInit is in the trace, and the client says: {said[0]}.",
-            "A driver library answered that writes no trace: a shim in a process whose environment was rebuilt "
-            "(VGPU_HOST and "
-            "VGPU_TRACE are lost), or a foreign library. Give the process its environment back.",
+            f"No call of cuInit is in the trace, and the client says: {said[0]}. A driver library answered that "
+            f"writes no trace{why}.",
+            "Give the process its environment: without VGPU_HOST a shim answers as a driver without a GPU does. Take "
+            "other driver libraries out of LD_LIBRARY_PATH.",
             *said,
+            *([f"/proc: children seen without LD_PRELOAD: {len(bare)}"] if bare else []),
         )
     return stops(
         "The shim is mapped and was never called: no cuInit in the trace.",

@@ -50,15 +50,13 @@ def _foreign(e: Evidence) -> Iterator[str]:
                 beside = f"beside the shim {shim.path}" if shim else "and not the shim"
                 yield (
                     f"Another CUDA driver library is mapped, {file.path}, {beside}: its functions may answer instead. "
-                    "Take its "
-                    "directory out of LD_LIBRARY_PATH."
+                    "Take its directory out of LD_LIBRARY_PATH."
                 )
         copies = {f.identity for f in mapped if f.delivered and f.role == "cuda"}
         if len(copies) > 1:
             yield (
                 "Two copies of the CUDA shim are mapped in one process, each with a state of its own. Use a link to "
-                "the preloaded "
-                "file instead of a copy."
+                "the preloaded file instead of a copy."
             )
 
 
@@ -68,12 +66,13 @@ def _dropped(e: Evidence) -> Iterator[str]:
 
 
 def _gate(e: Evidence) -> Iterator[str]:
+    if not e.answers_cuda:
+        return
     for library in (Library.CUDA, Library.NVML):
         for denial in denials(e, library):
             yield f"The process gate of the {library.name} shim denied a call of the client: {denial.text}."
-    if e.answers_cuda:
-        for refused in e.of_kind(Kind.REFUSED):
-            yield f"A shim refused the host image: {refused.text}."
+    for refused in e.of_kind(Kind.REFUSED):
+        yield f"A shim refused the host image: {refused.text}."
 
 
 def _slow(e: Evidence) -> Iterator[str]:
@@ -82,9 +81,8 @@ def _slow(e: Evidence) -> Iterator[str]:
         if returned and returned[0].time_ns - entered.time_ns > SLOW_NS:
             seconds = (returned[0].time_ns - entered.time_ns) / 1e9
             yield (
-                f"{entered.name} took {seconds:.1f} s: clients with a time limit (30 s, for all that a child does) may "
-                "give up. "
-                "Make the driver's initialisation faster."
+                f"{entered.name} took {seconds:.1f} s: clients with a time limit (30 s, for all that a child does) "
+                "may give up. Make the driver's initialisation faster."
             )
 
 
@@ -107,7 +105,7 @@ def _lost_fields(e: Evidence) -> Iterator[str]:
 
 
 def _memory(e: Evidence) -> Iterator[str]:
-    """Of (free, total): CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less."""
+    """CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less."""
     nvml = [r.outputs[1] for r in e.calls("nvmlDeviceGetMemoryInfo") if r.result == 0 and len(r.outputs) > 1]
     cuda = [r.outputs[0] for r in e.calls("cuDeviceTotalMem", all_versions=True) if r.result == 0 and r.outputs]
     if nvml and cuda and not 0.5 * max(nvml) <= max(cuda) <= max(nvml):
@@ -127,8 +125,7 @@ def _nvml(e: Evidence) -> Iterator[str]:
     if asked:
         yield (
             f"NVML does not know the UUID that CUDA answers: {shown(asked[0])}. So the client made a context and took "
-            "memory from "
-            f"CUDA{way}. Answer the same UUID in nvmlDeviceGetUUID and cuDeviceGetUuid."
+            f"memory from CUDA{way}. Answer the same UUID in nvmlDeviceGetUUID and cuDeviceGetUuid."
         )
         return
     missing = [
@@ -139,8 +136,7 @@ def _nvml(e: Evidence) -> Iterator[str]:
     why = missing[0] if missing else "no successful call of nvmlDeviceGetMemoryInfo is in the trace"
     yield (
         f"NVML was not used: {why}. So the client made a context and took memory from CUDA{way}. Deliver a library "
-        "with the SONAME "
-        "libnvidia-ml.so.1."
+        "with the SONAME libnvidia-ml.so.1."
     )
 
 

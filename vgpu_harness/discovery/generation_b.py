@@ -134,8 +134,7 @@ def check_symbols(e: Evidence) -> Outcome:
         return stops(
             f"{first.library} does not export {names}, which {first.client} needs.",
             f"Export {names} from {first.library}. libggml-cuda.so is opened with RTLD_NOW: one undefined name makes "
-            "the whole "
-            "library unusable, and this client prints nothing about it.",
+            "the whole library unusable, and this client prints nothing about it.",
             f"needed by {first.client}, exported by no library where it looks: {names}",
             *said[:2],
         )
@@ -185,8 +184,7 @@ def check_second_pass(e: Evidence) -> Outcome:
         return stops(
             f"The backend was not compiled for the device's compute capability{compute}: {arch.text}.",
             "Answer cuDeviceGetAttribute 75 and 76 with the device's compute capability (an H100 has 9.0), or use a "
-            "backend that "
-            "is compiled for it.",
+            "backend that is compiled for it.",
             lost.text,
             arch.text,
         )
