@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -14,7 +17,7 @@ PINS = "requirements-dev.txt"
 BUILD = ["scikit-build-core", "cffi", "cmake", "ninja"]
 TEST = ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis"]
 NOBODY = 65534
-ON_CI = "CI" in os.environ
+PROFILE = "ci" if "CI" in os.environ else "default"
 
 
 def _install(session: nox.Session, *extra: str) -> None:
@@ -27,8 +30,7 @@ def _install(session: nox.Session, *extra: str) -> None:
 
 
 def _pytest(session: nox.Session, *args: str) -> None:
-    profile = "ci" if ON_CI else "default"
-    session.run("pytest", "-n", "2", f"--hypothesis-profile={profile}", *args)
+    session.run("pytest", "-n", "2", f"--hypothesis-profile={PROFILE}", *args)
 
 
 @nox.session
@@ -43,28 +45,35 @@ def tests_user(session: nox.Session) -> None:
     """The same tests as an ordinary user, from a wheel, outside of the checkout."""
     if os.geteuid() != 0:
         session.error("you are an ordinary user: `nox -s tests` is this session")
-    room = Path(session.create_tmp()) / "user"
-    shutil.rmtree(room, ignore_errors=True)
-    session.install("-c", PINS, *TEST, ".")
-    # The user may read neither root's home nor, perhaps, this checkout: the tests and the environment go where it may.
-    place = Path("/tmp") / f"vgpu-user-{os.getpid()}"
-    try:
-        place.mkdir(mode=0o700)
-        for name in ("tests", "docs", "csrc"):
-            if Path(name).is_dir():
-                shutil.copytree(name, place / name)
-        for name in ("pyproject.toml", "README.md"):
-            shutil.copy(name, place / name)
-        shutil.copytree(session.virtualenv.location, place / "venv", symlinks=True)
-        session.run("chown", "-R", f"{NOBODY}:{NOBODY}", str(place), external=True)
-        session.run(
-            "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-            "env", f"HOME={place}", f"TMPDIR={place}", str(place / "venv/bin/python"), "-m", "pytest", "-n", "2",
-            "-p", "no:cacheprovider", "--rootdir", str(place), str(place / "tests"), *session.posargs,
-            external=True,
-        )  # fmt: skip
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    # root's own Python may lie in root's home, where nobody else may look.
+    python = next(
+        (name for name in (sys.executable, "/usr/bin/python3") if not subprocess.call([*as_user, "test", "-x", name])),
+        None,
+    )
+    if python is None:
+        session.error("no Python that an ordinary user may execute: apt-get install python3 python3-venv")
+    session.install("-c", PINS, "build", "uv")
+    with tempfile.TemporaryDirectory(prefix="vgpu-user-") as name:
+        place = Path(name)
+        session.run("python", "-m", "build", "--installer", "uv", "--wheel", "--outdir", name, silent=True)
+        for folder in ("tests", "docs", "csrc"):
+            shutil.copytree(folder, place / folder)
+        for file in ("pyproject.toml", "README.md", PINS):
+            shutil.copy(file, place)
+        session.run("chown", "-R", f"{NOBODY}:{NOBODY}", name, external=True)
+        env = ["env", f"HOME={name}", f"TMPDIR={name}"]
+        venv = str(place / "venv")
+        session.run(*as_user, *env, python, "-m", "venv", venv, external=True)
+        wheel = next(place.glob("*.whl"))
+        pip = [f"{venv}/bin/python", "-m", "pip", "install", "-q", "-c", str(place / PINS)]
+        session.run(*as_user, *env, *pip, *TEST, str(wheel), external=True)
+        with session.chdir(name):
+            session.run(
+                *as_user, *env, f"{venv}/bin/python", "-m", "pytest", "-n", "2", "-p", "no:cacheprovider",
+                f"--hypothesis-profile={PROFILE}", *session.posargs,
+                external=True,
+            )  # fmt: skip
 
 
 @nox.session

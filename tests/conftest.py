@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# `ci` finds the same examples in each run, so that a red build is red again on the next push; `random` looks for new ones.
+# `ci` finds the same examples in each run: what is red stays red until it is mended. `random` looks for new ones.
 COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=50, **COMMON)
 settings.register_profile("ci", max_examples=50, derandomize=True, database=None, **COMMON)
@@ -30,7 +30,17 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
         if not program.exists():
             text = program.with_suffix(".c")
             text.write_text(source)
-            command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", text, "-o", program]
+            command = [
+                os.environ.get("CC", "cc"),
+                "-std=gnu11",
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                text,
+                "-o",
+                program,
+            ]
             subprocess.run([*command, *flags], check=True, timeout=60)
         return program
 

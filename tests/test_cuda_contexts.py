@@ -160,12 +160,13 @@ def test_a_context_knows_its_device(cuda):
 @pytest.mark.parametrize("name", ["cuCtxDestroy", "cuCtxDestroy_v2"])
 def test_destroy_pops_where_it_is_current(name, cuda):
     """The caller's top goes with its context; a copy further down stays, destroyed."""
-    context = create(cuda)
+    below, context = create(cuda), create(cuda)
+    cuda.cuCtxPushCurrent_v2(below)
     cuda.cuCtxPushCurrent_v2(context)
     assert getattr(cuda, name)(context) == SUCCESS
-    assert current(cuda) == context
+    assert [pop(cuda)[1], current(cuda)] == [below, context]
     assert [cuda.cuCtxSynchronize(), getattr(cuda, name)(context)] == [CONTEXT_IS_DESTROYED] * 2
-    assert pop(cuda) == (SUCCESS, context)
+    assert [pop(cuda), pop(cuda), current(cuda)] == [(SUCCESS, context), (SUCCESS, below), ffi.NULL]
 
 
 def test_another_thread_keeps_a_destroyed_context(cuda, other):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from support.compile import compile_library
 from support.entries import entries
 
 from vgpu_harness.shims import shim_path
@@ -106,12 +107,14 @@ def test_without_a_host_the_shipped_file_is_silent_and_has_no_device():
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 
-def test_another_library_with_the_same_names_does_not_change_what_is_answered(vgpu_run, tmp_path):
+def test_another_library_with_the_same_names_does_not_change_what_is_answered():
     """cuGetProcAddress answers our own functions even where a library that comes first defines the same names."""
-    from support.compile import compile_library
-
-    liar = compile_library("int cuInit(unsigned flags) { (void)flags; return 4711; }", "libliar.so")
-    asked = [("cuInit", ("cuInit", 12000))]
-    run = vgpu_run([sys.executable, "-c", CLIENT, "libcuda.so.1", json.dumps(asked)], env={"LD_PRELOAD": str(liar)})
+    liar = compile_library(
+        "int cuInit(unsigned flags); int cuInit(unsigned flags) { return flags == 0; }", "libliar.so"
+    )
+    asked = json.dumps([("cuInit", ("cuInit", 12000))])
+    environment = {"LD_PRELOAD": f"{liar}:{shim_path('cuda')}"}
+    command = [sys.executable, "-c", CLIENT, shim_path("cuda"), asked]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)[5] == {"cuInit": True}

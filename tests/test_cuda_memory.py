@@ -160,7 +160,7 @@ def reserve(cuda, size: int = 4 * GRAIN, alignment: int = 0, hint: int = 0, flag
 
 class TestVirtualMemory:
     def test_the_way_of_a_pool(self, cuda):
-        """Reserve, create, map, release, set access, unmap, free, as ggml's pool does; the account is even at the end."""
+        """Reserve, create, map, release, set access, unmap, free, as ggml's pool does; the account ends even."""
         before = free(cuda)
         start = reserve(cuda, 32 << 30)[1]
         for n in range(3):
@@ -267,7 +267,7 @@ class TestVirtualMemory:
         assert [cuda.cuMemAddressFree(start, 4 * GRAIN) for _ in range(2)] == [SUCCESS, INVALID_VALUE]
 
     def test_mappings_are_checked(self, cuda):
-        """Inside one reservation, on the granularity, within the memory, not over another mapping, of a living handle."""
+        """In one reservation, on the granularity, within the memory, not over another mapping, of a living handle."""
         start, handle = reserve(cuda)[1], physical(cuda, 2 * GRAIN)[1]
         wrong = [
             (start - GRAIN, GRAIN, 0, handle, 0),

@@ -77,7 +77,7 @@ def test_bad_arguments_never_crash(kind, number, vgpu_image):
                         "marks": Marked(number),
                     }
                     if kind == "marks" and name in {"cuCtxCreate_v4", "cuGetProcAddress_v2", "cuGetProcAddress"}:
-                        continue  # a pointer inside the argument, or a text without an end: rubbish there is the caller's crash
+                        continue  # a pointer or a text without an end: rubbish there is the caller's crash
                     call_with(name, cuda.process, make[kind])
             return len(ENTRIES)
 

@@ -258,6 +258,15 @@ def test_three_ways_not_to_be_called_give_three_verdicts() -> None:
     assert "children were started without the shims" in causes[2]
 
 
+def test_children_are_counted_once() -> None:
+    """The line that announces a child's purpose is not taken for a second child."""
+    story = sound_b()
+    story.log = 'time=1 level=TRACE msg="starting runner for device discovery" libDirs=[]\n' + story.log
+    child_without_shims(story)
+    story.no_gpu()
+    assert "children in the client's log (1)" in (verdict(story).cause or "")
+
+
 @pytest.mark.parametrize("generation", ["a", "b"])
 @pytest.mark.parametrize("number", sorted(CODES))
 def test_each_code_of_cuinit_has_name_and_remedy(number: int, generation: str) -> None:

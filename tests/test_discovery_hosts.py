@@ -23,7 +23,7 @@ def human(size: int) -> str:
 
 
 def of_cuda_13(host: Host) -> bool:
-    """Does the driver run the libraries of CUDA 13? Then both clients take these (all of the GPUs are of 7.5 or later)."""
+    """Does the driver run the libraries of CUDA 13? Then both clients take these: all the GPUs are 7.5 or later."""
     return math.floor(float(host.driver.cuda)) >= CUDA_13_MAJOR
 
 

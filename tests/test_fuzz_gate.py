@@ -14,13 +14,12 @@ from vgpu_harness.host import Gate as Policy
 from vgpu_harness.host import Host, Tree, write_image
 from vgpu_harness.shims.inprocess import Gate
 
-
 Asked = Callable[[Policy], AbstractContextManager[Gate]]
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    """The gate of a host with a policy: ``with gate(policy) as asked``."""
+    """Opens the gate of a host with some policy."""
     place = tmp_path_factory.mktemp("gate")
     no_files = Tree(place, ())
 
@@ -33,7 +32,9 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Asked:
 
 
 @given(strategies.gates(), strategies.facts())
-def test_the_answer_is_that_of_the_two_questions_in_their_order(gate: Asked, policy: Policy, facts: dict[str, Any]) -> None:
+def test_the_answer_is_that_of_the_two_questions_in_their_order(
+    gate: Asked, policy: Policy, facts: dict[str, Any]
+) -> None:
     """Too early exactly if it is not safe to ask; otherwise the second question decides."""
     with gate(policy) as asked:
         expected = "ready" if asked.is_application_process(**facts) else "not an application"

@@ -165,6 +165,8 @@ def test_pci_layouts(function, kind, size, nvml):
         assert ffi.string(pci.busId) == b"000000AB:3C:1E.0"
     if kind != "nvmlPciInfo_v1_t":
         assert pci.pciSubSystemId & 0xFFFF == 0x10DE
+    if kind == "nvmlPciInfo_v2_t":
+        assert list(pci.reserved) == [0] * 4
     assert (ffi.sizeof(kind), bytes(ffi.buffer(room, 128))[size:]) == (size, b"\x5a" * (128 - size))
 
 

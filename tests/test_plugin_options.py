@@ -99,7 +99,7 @@ class TestHost:
         ended.stderr.no_fnmatch_line("*Traceback*")
 
     def test_marker_takes_a_path_a_host_or_a_mapping(self, pytester, result):
-        """The marker's host wins over the option, a function's over its class's; a path is relative to the test's file."""
+        """It wins over the option, a function's over its class's; a path is relative to the test's file."""
         directory = pytester.mkdir("deep")
         (directory / "other.toml").write_text(HOST)
         (directory / "test_marked.py").write_text(MARKED.format(text=HOST, other=OTHER, default=DEFAULT))

@@ -1,4 +1,4 @@
-"""Sequences of calls around cuInit: its flags, before and after it, refused by the gate, without an image, after a fork, with faults."""
+"""Sequences of calls around cuInit: flags, before and after it, gate, image, fork, faults, visible devices, trace."""
 
 import os
 from collections.abc import Callable
@@ -99,7 +99,9 @@ def test_auto_init_does_not_pass_the_gate(vgpu_cuda):
     assert vgpu_cuda.device_count()[0] == NOT_INITIALIZED
 
 
-@pytest.mark.parametrize("facts", [{"exe": "sshd"}, {"exe": "ollama", "secure": True}, {"exe": "ollama", "libc_ready": False}])
+@pytest.mark.parametrize(
+    "facts", [{"exe": "sshd"}, {"exe": "ollama", "secure": True}, {"exe": "ollama", "libc_ready": False}]
+)
 def test_without_the_gates_yes_everything_is_not_initialized(facts, vgpu_cuda):
     """Not an application, raised privileges, too early: each call answers 3, cuInit too."""
     vgpu_cuda.set_facts(**facts)
@@ -182,7 +184,7 @@ class TestFaults:
 )  # fmt: skip
 @pytest.mark.vgpu(host={"gpu": [{}, {}]})
 def test_visible_devices_are_read_by_init(visible, code, uuids, vgpu_cuda, vgpu_host, monkeypatch):
-    """CUDA_VISIBLE_DEVICES selects and orders devices, by index or by the UUID that the driver itself answers."""
+    """CUDA_VISIBLE_DEVICES selects and orders devices, by index or by the UUID that the driver answers."""
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", vgpu_host.gpu[1].uuid if visible == "uuid" else visible)
     assert vgpu_cuda.cuInit(0) == code

@@ -1,6 +1,5 @@
 """Which programs get the virtual GPU: by name in real processes, and the same facts asked as a pure function."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ NOT_AN_APPLICATION = "3 1 nothing"
 """CUDA_ERROR_NOT_INITIALIZED, NVML_ERROR_UNINITIALIZED, and the real machine, which has no NVIDIA driver."""
 
 pytestmark = pytest.mark.skipif(
-    os.path.exists("/proc/driver/nvidia/version"), reason="this machine has an NVIDIA driver: its files are real"
+    Path("/proc/driver/nvidia/version").exists(), reason="this machine has an NVIDIA driver: its files are real"
 )
 
 

@@ -102,7 +102,9 @@ def error_text(nvml, code: int):
     return lib.vgpu_call_nvmlErrorString(nvml.process, code)
 
 
-@pytest.mark.parametrize("facts", [{"exe": "sshd"}, {"exe": "ollama", "secure": True}, {"exe": "ollama", "libc_ready": False}])
+@pytest.mark.parametrize(
+    "facts", [{"exe": "sshd"}, {"exe": "ollama", "secure": True}, {"exe": "ollama", "libc_ready": False}]
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_without_the_gates_yes_everything_is_uninitialized(form, facts, vgpu_nvml):
     """Not an application, raised privileges, too early: each call answers 1, the inits too."""
@@ -126,7 +128,10 @@ def test_gate_auto_init_is_no_init_of_nvml():
     from vgpu_harness.shims.inprocess import Nvml
 
     host = Host(gate=Gate(auto_init=True))
-    with TemporaryDirectory() as place, Nvml(write_image(host, write_tree(host, f"{place}/tree"), f"{place}/image")) as nvml:
+    with (
+        TemporaryDirectory() as place,
+        Nvml(write_image(host, write_tree(host, f"{place}/tree"), f"{place}/image")) as nvml,
+    ):
         assert nvml.device_count()[0] == UNINITIALIZED
         assert nvml.nvmlShutdown() == UNINITIALIZED
 
@@ -153,7 +158,9 @@ class TestFork:
         init(vgpu_nvml)
         assert in_child(lambda: vgpu_nvml.device_count()[0]) == UNINITIALIZED
         assert in_child(lambda: init(vgpu_nvml) or vgpu_nvml.device_count()[0]) == SUCCESS
-        assert in_child(lambda: init(vgpu_nvml) or vgpu_nvml.nvmlShutdown() or vgpu_nvml.nvmlShutdown()) == UNINITIALIZED
+        assert (
+            in_child(lambda: init(vgpu_nvml) or vgpu_nvml.nvmlShutdown() or vgpu_nvml.nvmlShutdown()) == UNINITIALIZED
+        )
         assert vgpu_nvml.device_count() == (SUCCESS, 1)
         assert [vgpu_nvml.nvmlShutdown(), vgpu_nvml.nvmlShutdown()] == [SUCCESS, UNINITIALIZED]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from vgpu_harness._pytest_files import HostFiles
     from vgpu_harness.discovery import Verdict
     from vgpu_harness.host import Host
     from vgpu_harness.run import Run
-    from vgpu_harness._pytest_files import HostFiles
     from vgpu_harness.shims.inprocess import Cuda, Gate, Nvml
 
 MARKER_ARGUMENTS = ("host", "trace_size", "scale")
@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and reads the host file of the command line before any test runs."""
     config.addinivalue_line(
         "markers",
-        "vgpu(host=FILE|Host|dict, trace_size=BYTES, scale=FACTOR): the simulated host of a test, and how its runs are made.",
+        "vgpu(host=FILE|Host|dict, trace_size=BYTES, scale=FACTOR): a test's simulated host, and how its runs go.",
     )
     if name := config.getoption("--vgpu-host"):
         from vgpu_harness.errors import HostError
@@ -157,14 +157,15 @@ def _section(evidence: "Run | Verdict", tail: int) -> tuple[str, str]:
     from vgpu_harness.run import Run
 
     if isinstance(evidence, Run):
-        title, body, directory = f"vgpu run of {evidence.argv[0]}", "", evidence.directory
+        title, funnel = f"vgpu run of {evidence.argv[0]}", ""
     else:
-        title, body, directory = f"vgpu discovery {evidence.generation}", _funnel(evidence), evidence.directory
+        title, funnel = f"vgpu discovery {evidence.generation}", _funnel(evidence)
+    if evidence.directory is None:
+        return title, funnel
     try:
-        body += Run.load(directory).explain(tail) if directory is not None else ""
+        return title, funnel + Run.load(evidence.directory).explain(tail)
     except VgpuHarnessError as error:
-        body += str(error)
-    return title, body
+        return title, funnel + str(error)
 
 
 def _funnel(verdict: "Verdict") -> str:
@@ -252,7 +253,7 @@ def vgpu_run(vgpu_host: "Host", request: pytest.FixtureRequest, tmp_path: Path) 
 
 @pytest.fixture
 def vgpu_files(vgpu_image: Path, vgpu_run: Callable[..., "Run"]) -> Iterator["HostFiles"]:
-    """The host's files: ``find`` asks the path table in this process; ``read``, ``stat``, ``listdir`` a program on the host."""
+    """The host's files: ``find`` asks the path table; ``read``, ``stat`` and ``listdir`` ask a program on the host."""
     from vgpu_harness._pytest_files import HostFiles
 
     files = HostFiles(vgpu_image, vgpu_run)

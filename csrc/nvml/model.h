@@ -7,8 +7,8 @@
 #include "vgpu/call.h"
 
 struct vgpu_nvml {
-    struct vgpu_model model; /* first: vgpu/call.c marks it */
-    uint32_t references;     /* nvmlInit adds one, nvmlShutdown takes one */
+    struct vgpu_model model;     /* first: vgpu/call.c marks it */
+    uint32_t references;         /* nvmlInit adds one, nvmlShutdown takes one */
     char handles[VGPU_GPUS_MAX]; /* the address of byte i is the handle of GPU i; nothing is ever read there */
 };
 

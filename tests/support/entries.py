@@ -45,6 +45,7 @@ class Marked:
         self.buffers: list[Any] = []
 
     def __call__(self, kind: Any) -> Any:
+        """An argument of this cffi type."""
         if kind.kind != "pointer":
             return self.number
         self.buffers.append(ffi.new("char[]", MARK * BUFFER))

@@ -98,8 +98,7 @@ def _not_in_process(e: Evidence, preload: File, evidence: list[str]) -> Outcome 
 
 
 def _not_in_children(e: Evidence, preload: File, evidence: list[str]) -> Outcome | None:
-    started = e.log.messages("starting runner")
-    if not started or any(r.pid in e.children for r in e.of_kind(Kind.INIT, Library.CUDA)):
+    if not e.started or any(r.pid in e.children for r in e.of_kind(Kind.INIT, Library.CUDA)):
         return None
     if any(e.shim_mapped(pid) for pid in e.children):
         return None
@@ -111,11 +110,11 @@ def _not_in_children(e: Evidence, preload: File, evidence: list[str]) -> Outcome
     parent = "mapped in the parent" if e.shim_mapped(e.root) else f"preloaded ({preload.path})"
     return stops(
         f"The children were started without the shims: they are {parent}, but of the children in the client's log "
-        f"({len(started)}) {mapped}: their environment was rebuilt without LD_PRELOAD.",
-        "Start children with the inherited environment, or put a link libcuda.so.1 to the shim into the client's "
-        f"library directory ({e.facts.library_directory}).",
+        f"({len(e.started)}) {mapped}: their environment was rebuilt without LD_PRELOAD.",
+        "Start children with the inherited environment (LD_PRELOAD, VGPU_HOST and VGPU_TRACE). A link to the shim alone gets "
+        "it into a child, but without its host.",
         *evidence,
-        started[0].text.partition(" cmd=")[0],
+        e.started[0].text.partition(" cmd=")[0],
         f"trace: children with records: {len(e.children)}",
         f"/proc: children seen: {len(seen)}, with LD_PRELOAD: {len(seen) - len(bare)}",
     )

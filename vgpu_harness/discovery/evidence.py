@@ -36,6 +36,11 @@ class Evidence:
         return tuple(dict.fromkeys(record.pid for record in self.records if record.parent == self.root))
 
     @cached_property
+    def started(self) -> tuple[log.Line, ...]:
+        """The children that the client says it started, one line each."""
+        return tuple(line for line in self.log.lines if line.message == "starting runner")
+
+    @cached_property
     def seekers(self) -> tuple[int, ...]:
         """The processes in which discovery happens: the client itself in A, its children in B."""
         return (self.root,) if self.facts.generation == "a" else self.children

@@ -33,9 +33,8 @@ def driver_called(e: Evidence) -> bool:
 
 def check_directory(e: Evidence) -> Outcome:
     """S1: a directory of backends, and a child started for it."""
-    started = e.log.messages("starting runner")
     skipped = [line.text for line in e.log.find("skipping available library")]
-    if not started:
+    if not e.started:
         where = e.facts.library_directory or "../lib/ollama beside the program (it does not exist)"
         return stops(
             f"The client started no child: it found no library directory to use in {where}.",
@@ -49,7 +48,6 @@ def check_directory(e: Evidence) -> Outcome:
 
 def check_child(e: Evidence) -> Outcome:
     """S3: a child runs and can answer."""
-    started = e.log.messages("starting runner")
     said = [line.text for line in failures(e)]
     alive = bool(e.children) or e.log.first("starting ollama engine") is not None
     crashed_early = bool(said) and not driver_called(e) and not e.answers_cuda and _library(e) is not None
@@ -62,7 +60,7 @@ def check_child(e: Evidence) -> Outcome:
             "before the driver.",
             *said,
         )
-    return holds(f"children with records: {len(e.children)}", *[line.text for line in started[:1]])
+    return holds(f"children with records: {len(e.children)}", *[line.text for line in e.started[:1]])
 
 
 def _library(e: Evidence) -> Resolution | None:

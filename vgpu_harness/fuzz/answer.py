@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-Value = int | str | bool | tuple["Value", ...]
+Value = int | str
 
 
 class Answer(NamedTuple):

@@ -1,4 +1,4 @@
-"""A Hypothesis state machine that calls the CUDA driver and NVML in any order, and compares each answer with the reference."""
+"""A Hypothesis state machine: calls the CUDA driver and NVML in any order, and compares each answer with the reference."""
 
 import itertools
 from typing import Any, ClassVar
@@ -66,9 +66,9 @@ class Handles:
 class DriverMachine(RuleBasedStateMachine):
     """Calls both APIs of one process on a simulated host.
 
-    To test another driver, subclass it and set ``driver_type`` to a class that is made from a ``Host`` and has the methods of
-    ``InProcessDriver``; ``hosts`` is the strategy for the hosts. ``DriverMachine.TestCase`` is a unittest case that pytest
-    collects.
+    To test another driver, subclass it and set ``driver_type`` to a class that is made from a ``Host`` and has the methods
+    of ``InProcessDriver``; ``hosts`` is the strategy for the hosts. ``DriverMachine.TestCase`` is a unittest case that
+    pytest collects.
     """
 
     driver_type: ClassVar[Any] = InProcessDriver
@@ -108,9 +108,7 @@ class DriverMachine(RuleBasedStateMachine):
         if actual.code != 0 or expected.code != 0:
             self._same(expected, actual)
             return multiple()
-        (token,), (handle,) = expected.values, actual.values
-        assert isinstance(token, int)
-        assert isinstance(handle, int)
+        token, handle = int(expected.values[0]), int(actual.values[0])
         handles.learn(token, handle)
         return multiple(token)
 
@@ -126,7 +124,7 @@ class DriverMachine(RuleBasedStateMachine):
             self._same(self.cuda.context_device(thread), self.driver.cuda.context_device(thread))
             self._same(self.cuda.memory_info(thread), self.driver.cuda.memory_info(thread))
 
-    # CUDA: the driver and its devices
+    # The driver and its devices
 
     @rule(flags=st.sampled_from((0, 0, 0, 1, 2**32 - 1)))
     def cu_init(self, flags: int) -> None:
@@ -140,10 +138,12 @@ class DriverMachine(RuleBasedStateMachine):
         for question in ("device", "uuid", "total", "primary_state"):
             self._same(getattr(self.cuda, question)(device), getattr(self.driver.cuda, question)(device))
         for question in ("name", "pci_bus_id"):
-            self._same(getattr(self.cuda, question)(length, device), getattr(self.driver.cuda, question)(length, device))
+            self._same(
+                getattr(self.cuda, question)(length, device), getattr(self.driver.cuda, question)(length, device)
+            )
         self._same(self.cuda.attribute(attribute, device), self.driver.cuda.attribute(attribute, device))
 
-    # CUDA: contexts
+    # Contexts of CUDA
 
     @rule(target=contexts, thread=threads, device=devices_of_host)
     def cu_create(self, thread: int, device: int) -> MultipleResults[int]:
@@ -185,7 +185,7 @@ class DriverMachine(RuleBasedStateMachine):
         """cuCtxPopCurrent."""
         self._same_handle(self.cuda.pop(thread), self.driver.cuda.pop(thread), self.context_handles)
 
-    # CUDA: memory
+    # Device memory of CUDA
 
     @rule(target=allocations, thread=threads, size=sizes())
     def cu_allocate(self, thread: int, size: int) -> MultipleResults[int]:
@@ -221,7 +221,7 @@ class DriverMachine(RuleBasedStateMachine):
 
     @rule(target=devices, index=st.integers(0, 4) | st.just(2**32 - 1), length=lengths, data=st.data())
     def nvml_ask(self, index: int, length: int, data: st.DataObject) -> MultipleResults[int]:
-        """The questions that need no handle; handles by index, UUID and address, of a GPU that is there or of another."""
+        """The questions that need no handle; handles by index, UUID and address, of the host's GPUs or of others."""
         for question in ("driver_version", "nvml_version"):
             self._same(getattr(self.nvml, question)(length), getattr(self.driver.nvml, question)(length))
         self._same(self.nvml.cuda_version(), self.driver.nvml.cuda_version())

@@ -71,6 +71,7 @@ def hosts(draw: st.DrawFn, max_gpus: int = 4, gate: Gate | None = None) -> Host:
     """A sound host: every discovery client finds all of its GPUs.
 
     Args:
+        draw: given by Hypothesis.
         max_gpus: at most so many GPUs, 1 to 8.
         gate: the policy of the process gate; the default one where None.
     """
