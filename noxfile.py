@@ -59,7 +59,7 @@ def tests_user(session: nox.Session) -> None:
         session.run("python", "-m", "build", "--installer", "uv", "--wheel", "--outdir", name, silent=True)
         for folder in ("tests", "docs", "csrc"):
             shutil.copytree(folder, place / folder)
-        for file in ("pyproject.toml", "README.md", PINS):
+        for file in ("pyproject.toml", "conftest.py", "README.md", PINS):
             shutil.copy(file, place)
         session.run("chown", "-R", f"{NOBODY}:{NOBODY}", name, external=True)
         env = ["env", f"HOME={name}", f"TMPDIR={name}"]

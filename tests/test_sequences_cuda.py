@@ -178,8 +178,8 @@ class TestFaults:
 @pytest.mark.parametrize(
     ("visible", "code", "uuids"),
     [
-        (None, SUCCESS, [0, 1]), ("1", SUCCESS, [1]), ("1,0", SUCCESS, [1, 0]), ("", NO_DEVICE, []), ("-1", NO_DEVICE, []),
-        ("uuid", SUCCESS, [1]),
+        (None, SUCCESS, [0, 1]), ("1", SUCCESS, [1]), ("1,0", SUCCESS, [1, 0]), ("uuid", SUCCESS, [1]),
+        ("", NO_DEVICE, []), ("-1", NO_DEVICE, []),
     ],
 )  # fmt: skip
 @pytest.mark.vgpu(host={"gpu": [{}, {}]})
@@ -193,7 +193,7 @@ def test_visible_devices_are_read_by_init(visible, code, uuids, vgpu_cuda, vgpu_
 
 
 def test_each_call_is_in_the_trace_with_its_code(vgpu_image: Path, tmp_path: Path):
-    """A sequence is recorded call by call: cuInit's ENTERED before its CALL, codes and values as they were answered."""
+    """A sequence is recorded call by call: cuInit's ENTERED before its CALL, codes and values as answered."""
     from vgpu_harness.shims.inprocess import Cuda
     from vgpu_harness.trace import Kind, Trace, create_trace
 

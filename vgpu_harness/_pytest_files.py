@@ -1,7 +1,7 @@
 """The object behind the fixture ``vgpu_files``: the files of a simulated host, seen in two ways.
 
-``find`` asks the path table in this process. ``read``, ``stat`` and ``listdir`` ask a Python interpreter that runs with the
-shims preloaded, so they see what any program on the host sees; errors come back as the ``OSError`` that was raised there.
+``find`` asks the path table in this process. ``read``, ``stat`` and ``listdir`` ask a Python interpreter that runs with
+the shims preloaded, so they see what any program on the host sees; errors come back as the ``OSError`` raised there.
 """
 
 import base64

@@ -111,8 +111,8 @@ def _not_in_children(e: Evidence, preload: File, evidence: list[str]) -> Outcome
     return stops(
         f"The children were started without the shims: they are {parent}, but of the children in the client's log "
         f"({len(e.started)}) {mapped}: their environment was rebuilt without LD_PRELOAD.",
-        "Start children with the inherited environment (LD_PRELOAD, VGPU_HOST and VGPU_TRACE). A link to the shim alone gets "
-        "it into a child, but without its host.",
+        "Start children with the inherited environment (LD_PRELOAD, VGPU_HOST, VGPU_TRACE). A link to the shim alone "
+        "gets it into a child, but without its host.",
         *evidence,
         e.started[0].text.partition(" cmd=")[0],
         f"trace: children with records: {len(e.children)}",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vgpu_harness.discovery import log
 from vgpu_harness.discovery.facts import Facts, File, Resolution
+from vgpu_harness.discovery.log import Line, Log, parse
 from vgpu_harness.trace import Kind, Library, Record, Trace
 
 
@@ -19,7 +19,7 @@ class Evidence:
     """The evidence of one run of a discovery client. ``dropped`` counts the records that found no room in the trace."""
 
     facts: Facts
-    log: log.Log
+    log: Log
     records: tuple[Record, ...]
     dropped: int = 0
 
@@ -36,7 +36,7 @@ class Evidence:
         return tuple(dict.fromkeys(record.pid for record in self.records if record.parent == self.root))
 
     @cached_property
-    def started(self) -> tuple[log.Line, ...]:
+    def started(self) -> tuple[Line, ...]:
         """The children that the client says it started, one line each."""
         return tuple(line for line in self.log.lines if line.message == "starting runner")
 
@@ -96,4 +96,4 @@ class Evidence:
         trace = Trace.open(trace_path or directory / "trace")
         stderr = directory / "stderr"
         text = stderr.read_text(encoding="utf-8", errors="replace") if stderr.exists() else ""
-        return cls(facts, log.parse(text), tuple(trace.records), trace.dropped)
+        return cls(facts, parse(text), tuple(trace.records), trace.dropped)

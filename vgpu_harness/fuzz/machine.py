@@ -1,4 +1,4 @@
-"""A Hypothesis state machine: calls the CUDA driver and NVML in any order, and compares each answer with the reference."""
+"""A Hypothesis state machine that calls the CUDA driver and NVML in any order and compares with the reference."""
 
 import itertools
 from typing import Any, ClassVar
@@ -66,9 +66,9 @@ class Handles:
 class DriverMachine(RuleBasedStateMachine):
     """Calls both APIs of one process on a simulated host.
 
-    To test another driver, subclass it and set ``driver_type`` to a class that is made from a ``Host`` and has the methods
-    of ``InProcessDriver``; ``hosts`` is the strategy for the hosts. ``DriverMachine.TestCase`` is a unittest case that
-    pytest collects.
+    To test another driver, subclass it and set ``driver_type`` to a class that is made from a ``Host`` and has the
+    methods of ``InProcessDriver``; ``hosts`` is the strategy for the hosts. ``DriverMachine.TestCase`` is a unittest
+    case that pytest collects.
     """
 
     driver_type: ClassVar[Any] = InProcessDriver

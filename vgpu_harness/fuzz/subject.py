@@ -1,4 +1,4 @@
-"""The driver under test as the state machine calls it: the C models in this process, answers in the reference's form."""
+"""The driver under test as the state machine calls it: the C models in this process, in the reference's form."""
 
 import os
 from collections.abc import Callable
