@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from vgpu_harness._wire import ffi, lib
 
+from vgpu_harness._wire import ffi, lib
 from vgpu_harness.shims import available
 from vgpu_harness.shims.build import build_id
 from vgpu_harness.trace import create_trace

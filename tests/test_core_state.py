@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vgpu_harness._wire import ffi, lib
 
+from vgpu_harness._wire import ffi, lib
 from vgpu_harness.host import Gate, Host, write_image, write_tree
 from vgpu_harness.shims import shim_path
 from vgpu_harness.trace import Kind, Trace, create_trace

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from vgpu_harness._wire import ffi, lib
 
+from vgpu_harness._wire import ffi, lib
 from vgpu_harness.errors import ImageError
 from vgpu_harness.host import Driver, Gate, Gpu, Host, Tree, check_image, is_image, write_image, write_tree
 from vgpu_harness.host.profile import attribute_ids

@@ -3,9 +3,6 @@
 import pytest
 
 from vgpu_harness._wire import lib
-from vgpu_harness.errors import ShimError
-
-KEPT = pytest.StashKey[list[object]]()
 
 
 @pytest.mark.parametrize("turn", [1, 2])
@@ -16,20 +13,27 @@ def test_each_test_has_a_state_of_its_own(turn, vgpu_cuda, vgpu_nvml):
     assert (vgpu_cuda.device_count(), vgpu_nvml.device_count()) == ((0, 1), (0, 1))
 
 
-def test_states_are_closed_behind_their_test(vgpu_cuda, vgpu_nvml, vgpu_gate, vgpu_files, pytestconfig):
-    """Kept for the next test, which finds them closed."""
-    pytestconfig.stash[KEPT] = [vgpu_cuda, vgpu_nvml, vgpu_gate]
-    assert all(state.process for state in (vgpu_cuda, vgpu_nvml, vgpu_gate))
+KEEPS = """
+import pytest
 
+kept = []
 
-def test_a_closed_state_cannot_be_called(pytestconfig):
-    """What the test before has kept raises instead of reaching freed memory."""
-    kept = pytestconfig.stash.get(KEPT, [])
-    if not kept:
-        pytest.skip("the test that keeps the states ran in another worker")
+def test_keeps(vgpu_cuda, vgpu_nvml, vgpu_gate):
+    kept.extend([vgpu_cuda, vgpu_nvml, vgpu_gate])
+    assert all(state.process for state in kept)
+
+def test_finds_them_closed():
+    assert len(kept) == 3
     for state in kept:
         with pytest.raises(ShimError, match="closed"):
-            _ = state.process
+            state.process
+"""
+
+
+def test_states_are_closed_behind_their_test(pytester):
+    """A state that was kept beyond its test raises instead of reaching freed memory."""
+    pytester.makepyfile(KEEPS)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120).assert_outcomes(passed=2)
 
 
 @pytest.mark.vgpu(host={"gpu": [{"name": "One"}, {"name": "Two"}], "driver": {"version": "570.1.2"}})

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from vgpu_harness._wire import ffi
 
+from vgpu_harness._wire import ffi
 from vgpu_harness.errors import ImageError, ShimError
 from vgpu_harness.host import Gpu, Host, write_image, write_tree
 from vgpu_harness.shims.inprocess import Cuda, Files, Gate, Nvml

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.compile import compile_library
-from vgpu_harness._wire import ffi
 
+from vgpu_harness._wire import ffi
 from vgpu_harness.errors import ShimError
 from vgpu_harness.host import Gpu, Host, write_image, write_tree
 from vgpu_harness.shims.shipped import Shipped

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vgpu_harness._wire import ffi, lib
 
+from vgpu_harness._wire import ffi, lib
 from vgpu_harness.errors import TraceError
 from vgpu_harness.trace import MINIMUM_SIZE, Kind, Library, Trace, create_trace
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import fields, replace
 
 import pytest
-from vgpu_harness._wire import lib
 
+from vgpu_harness._wire import lib
 from vgpu_harness.trace import Kind, Library, Record
 from vgpu_harness.trace.text import to_json, to_line
 

@@ -1,4 +1,4 @@
-"""The cffi module; csrc/wire/cdef.h has its declarations."""
+# The cffi module; csrc/wire/cdef.h has its declarations.
 
 from typing import Any
 
