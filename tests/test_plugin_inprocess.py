@@ -15,6 +15,7 @@ def test_each_test_has_a_state_of_its_own(turn, vgpu_cuda, vgpu_nvml):
 
 KEEPS = """
 import pytest
+from vgpu_harness.errors import ShimError
 
 kept = []
 

@@ -9,7 +9,7 @@ import pytest
 PLUGIN = () if entry_points(group="pytest11", name="vgpu") else ("-p", "vgpu_harness.pytest_plugin")
 
 RUNS = """
-    import subprocess, sys
+    import pathlib, subprocess, sys
     import pytest
 
     def test_defaults(vgpu_run, tmp_path):
@@ -45,7 +45,7 @@ RUNS = """
         gpu = "/sys/bus/pci/devices/0000:00:05.0"
         assert vgpu_files.find(gpu + "/vendor").read_bytes() == vgpu_files.read(gpu + "/vendor") == b"0x10de\\n"
         assert vgpu_files.find("/etc/passwd") is None
-        assert vgpu_files.read("/etc/passwd") == open("/etc/passwd", "rb").read()
+        assert vgpu_files.read("/etc/passwd") == pathlib.Path("/etc/passwd").read_bytes()
         facts = vgpu_files.stat("/dev/nvidia0")
         assert (stat.S_ISCHR(facts.st_mode), os.major(facts.st_rdev), os.minor(facts.st_rdev)) == (True, 195, 0)
         assert "0000:00:05.0" in vgpu_files.listdir("/sys/bus/pci/devices")
