@@ -99,7 +99,7 @@ def clients(session: nox.Session) -> None:
     _install(session, "nvidia-ml-py")
     if shutil.which("lspci") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("apt-get", "install", "-y", "-q", "pciutils", external=True, silent=True)
-    _pytest(session, "clients", *session.posargs)
+    _pytest(session, "tests/clients", *session.posargs)
 
 
 @nox.session(default=False)

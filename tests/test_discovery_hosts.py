@@ -59,12 +59,19 @@ def expected_of_b(host: Host, gpu: Gpu) -> dict[str, str]:
     }
 
 
-def answered(verdict: Verdict) -> dict[str | None, dict[str, str | None]]:
-    """The devices of a final answer, by id: B sorts them by free memory."""
-    assert (verdict.stopped_at, verdict.cause, verdict.findings) == (None, None, ())
-    by_id = {device["id"]: dict(device) for device in verdict.devices}
-    assert len(by_id) == len(verdict.devices)
-    return by_id
+def differences(verdict: Verdict, expected: dict[str, dict[str, str]]) -> dict[str, dict[str, object]]:
+    """The fields of a final answer that are not as expected: GPU -> field -> (answered, expected).
+
+    Devices are told apart by their id, as B sorts them by free memory.
+    """
+    by_id = {device["id"] or "": device for device in verdict.devices}
+    found: dict[str, dict[str, object]] = {}
+    for gpu in by_id.keys() | expected.keys():
+        got, wanted = by_id.get(gpu, {}), expected.get(gpu, {})
+        wrong = {key: (got.get(key), wanted.get(key)) for key in got.keys() | wanted.keys()}
+        if wrong := {key: pair for key, pair in wrong.items() if pair[0] != pair[1]}:
+            found[gpu] = wrong
+    return found
 
 
 @settings(
@@ -77,7 +84,9 @@ def test_final_answers_equal_the_host_file(host: Host) -> None:
     with TemporaryDirectory() as directory:
         verdicts = discover(("a", "b"), host, directory=directory, trace_size=TRACE_SIZE)
         for verdict, expected in zip(verdicts, (expected_of_a, expected_of_b), strict=True):
-            assert answered(verdict) == {gpu.uuid: expected(host, gpu) for gpu in host.gpu}
+            assert (verdict.stopped_at, verdict.cause, verdict.findings) == (None, None, ())
+            assert len(verdict.devices) == len(host.gpu)
+            assert differences(verdict, {gpu.uuid: expected(host, gpu) for gpu in host.gpu}) == {}
 
 
 def test_a_wrong_field_is_found() -> None:
@@ -87,6 +96,5 @@ def test_a_wrong_field_is_found() -> None:
     host = Host(faults=(FunctionFault(function="cuDeviceGetAttribute", value=8),))
     with TemporaryDirectory() as directory:
         (verdict,) = discover(("a",), host, directory=directory, trace_size=TRACE_SIZE)
-    (device,) = verdict.devices
-    wrong = {key for key, value in expected_of_a(host, host.gpu[0]).items() if device[key] != value}
-    assert wrong == {"compute"}
+    (gpu,) = host.gpu
+    assert differences(verdict, {gpu.uuid: expected_of_a(host, gpu)}) == {gpu.uuid: {"compute": ("8.8", "9.0")}}

@@ -19,10 +19,7 @@ struct runtime {
     int (*device_properties)(void *properties, int device);
 };
 
-static const struct {
-    const char *name;
-    size_t offset;
-} names[] = {
+static const struct a_name names[] = {
     {"cudaSetDevice", offsetof(struct runtime, set_device)},
     {"cudaDeviceSynchronize", offsetof(struct runtime, synchronize)},
     {"cudaDeviceReset", offsetof(struct runtime, reset)},
@@ -40,50 +37,20 @@ struct properties {
     unsigned char rest[8192 - 272];
 };
 
-static void give_up(struct a_library *library, int code, char *error) {
-    if (library->handle != NULL) {
-        dlclose(library->handle);
-    }
-    free(library->functions);
-    library->handle = NULL;
-    library->functions = NULL;
-    library->code = code;
-    library->error = error;
-}
-
 void a_cudart_open(const char *path, struct a_library *library) {
     int version = 0;
-    memset(library, 0, sizeof *library);
-    library->handle = dlopen(path, RTLD_LAZY);
-    if (library->handle == NULL) {
-        const char *why = dlerror();
-        log_bare(a_verbose(), "library %s load err: %s\n", path, why);
-        give_up(library, -1, text_format("Unable to load %s library to query for Nvidia GPUs: %s", path, why));
-        return;
-    }
-    struct runtime *runtime = calloc(1, sizeof *runtime);
+    struct runtime *runtime = a_load(path, library, names, sizeof names / sizeof names[0], sizeof *runtime, 0);
     if (runtime == NULL) {
-        abort();
-    }
-    library->functions = runtime;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        void *function = dlsym(library->handle, names[i].name);
-        if (function == NULL) {
-            const char *why = dlerror();
-            log_bare(a_verbose(), "dlerr: %s\n", why);
-            give_up(library, -1, text_format("symbol lookup for %s failed: %s", names[i].name, why));
-            return;
-        }
-        memcpy((char *)runtime + names[i].offset, &function, sizeof function);
+        return;
     }
     int code = runtime->set_device(0);
     if (code != 0) {
         log_bare(a_verbose(), "cudaSetDevice err: %d\n", code);
-        give_up(library, code,
-                code == CU_INSUFFICIENT_DRIVER
-                    ? text_format("your nvidia driver is too old or missing.  If you have a CUDA GPU please upgrade "
-                                  "to run ollama")
-                    : text_format("cudart init failure: %d", code));
+        a_give_up(library, code,
+                  code == CU_INSUFFICIENT_DRIVER
+                      ? text_format("your nvidia driver is too old or missing.  If you have a CUDA GPU please upgrade "
+                                    "to run ollama")
+                      : text_format("cudart init failure: %d", code));
         return;
     }
     code = runtime->driver_version(&version);
@@ -95,7 +62,7 @@ void a_cudart_open(const char *path, struct a_library *library) {
     code = runtime->device_count(&library->devices);
     if (code != 0) {
         log_bare(a_verbose(), "cudaGetDeviceCount err: %d\n", code);
-        give_up(library, code, text_format("unable to get device count: %d", code));
+        a_give_up(library, code, text_format("unable to get device count: %d", code));
     }
 }
 
@@ -131,5 +98,5 @@ void a_cudart_device(const struct a_library *library, int index, struct a_device
 
 void a_cudart_release(struct a_library *library) {
     log_bare(a_verbose(), "releasing cudart library\n");
-    give_up(library, 0, NULL);
+    a_give_up(library, 0, NULL);
 }

@@ -21,10 +21,7 @@ struct driver {
     cu_result (*context_destroy)(cu_context context);
 };
 
-static const struct {
-    const char *name;
-    size_t offset;
-} names[] = {
+static const struct a_name names[] = {
     {"cuInit", offsetof(struct driver, init)},
     {"cuDriverGetVersion", offsetof(struct driver, driver_version)},
     {"cuDeviceGetCount", offsetof(struct driver, device_count)},
@@ -45,21 +42,6 @@ void a_format_uuid(char *out, size_t size, const unsigned char *bytes) {
     snprintf(out, size, "GPU-%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
 }
 
-int a_verbose(void) {
-    return log_threshold() < LOG_INFO;
-}
-
-static void give_up(struct a_library *library, cu_result code, char *error) {
-    if (library->handle != NULL) {
-        dlclose(library->handle);
-    }
-    free(library->functions);
-    library->handle = NULL;
-    library->functions = NULL;
-    library->code = code;
-    library->error = error;
-}
-
 static void read_version(struct a_library *library, const struct driver *driver) {
     int version = 0;
     log_bare(a_verbose(), "calling cuDriverGetVersion\n");
@@ -75,36 +57,16 @@ static void read_version(struct a_library *library, const struct driver *driver)
 }
 
 void a_nvcuda_open(const char *path, struct a_library *library) {
-    memset(library, 0, sizeof *library);
     log_bare(a_verbose(), "initializing %s\n", path);
-    library->handle = dlopen(path, RTLD_LAZY);
-    if (library->handle == NULL) {
-        const char *why = dlerror();
-        log_bare(a_verbose(), "library %s load err: %s\n", path, why);
-        give_up(library, -1, text_format("Unable to load %s library to query for Nvidia GPUs: %s", path, why));
-        return;
-    }
-    struct driver *driver = calloc(1, sizeof *driver);
+    struct driver *driver = a_load(path, library, names, sizeof names / sizeof names[0], sizeof *driver, 1);
     if (driver == NULL) {
-        abort();
-    }
-    library->functions = driver;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        void *function = dlsym(library->handle, names[i].name);
-        if (function == NULL) {
-            const char *why = dlerror();
-            log_bare(a_verbose(), "dlerr: %s\n", why);
-            give_up(library, -1, text_format("symbol lookup for %s failed: %s", names[i].name, why));
-            return;
-        }
-        memcpy((char *)driver + names[i].offset, &function, sizeof function);
-        log_bare(a_verbose(), "dlsym: %s - %p\n", names[i].name, function);
+        return;
     }
     log_bare(a_verbose(), "calling cuInit\n");
     cu_result code = driver->init(0);
     if (code != CU_SUCCESS) {
         log_bare(a_verbose(), "cuInit err: %d\n", code);
-        give_up(library, code, text_format("cuda driver library init failure: %d", code));
+        a_give_up(library, code, text_format("cuda driver library init failure: %d", code));
         return;
     }
     read_version(library, driver);
@@ -112,7 +74,7 @@ void a_nvcuda_open(const char *path, struct a_library *library) {
     code = driver->device_count(&library->devices);
     if (code != CU_SUCCESS) {
         log_bare(a_verbose(), "cuDeviceGetCount err: %d\n", code);
-        give_up(library, code, text_format("unable to get device count: %d", code));
+        a_give_up(library, code, text_format("unable to get device count: %d", code));
         return;
     }
     log_bare(a_verbose(), "device count %d\n", library->devices);
@@ -187,5 +149,5 @@ void a_nvcuda_device(const struct a_library *library, int index, struct a_device
 
 void a_nvcuda_release(struct a_library *library) {
     log_bare(a_verbose(), "releasing cuda driver library\n");
-    give_up(library, 0, NULL);
+    a_give_up(library, 0, NULL);
 }

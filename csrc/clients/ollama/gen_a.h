@@ -2,6 +2,7 @@
 #ifndef OLLAMA_GEN_A_H
 #define OLLAMA_GEN_A_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "abi.h"
@@ -30,6 +31,18 @@ struct a_library {
     cu_result code;  /* the driver's, -1 if it was not the driver that failed */
     void *functions; /* the table of the file that opened it */
 };
+
+/* A function that is looked up, and where its pointer goes in the table of the file that looks. */
+struct a_name {
+    const char *name;
+    size_t offset;
+};
+
+/* Opens `path` and looks all `names` up. Answers the table of `size` bytes that library->functions is now, or NULL,
+ * with the reason in library->error. `announce`: say each address, as the driver's way does. */
+void *a_load(const char *path, struct a_library *library, const struct a_name *names, size_t count, size_t size,
+             int announce);
+void a_give_up(struct a_library *library, cu_result code, char *error);
 
 /* FindGPULibs: the real paths of all matches of `name`, without duplicates. `extra` come before the fixed patterns. */
 void a_find_libraries(const char *lib_ollama, const char *name, const struct strings *extra, struct strings *paths);
