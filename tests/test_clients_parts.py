@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import socket
 import subprocess
 from pathlib import Path
 
@@ -326,3 +327,40 @@ def test_a_backend_with_a_score_of_zero_is_not_used(tmp_path: Path) -> None:
         (directory / f"libggml-cuda-{name}.so").symlink_to(built)
     stderr = installation.serve().stderr
     assert [line for line in stderr.splitlines() if line.startswith("init-")] == ["init-nine"]
+
+
+RESERVE = r"""
+#include <stdio.h>
+#include "ollama/http.h"
+
+int main(void) {
+    int port;
+    int fd = http_reserve_port(&port);
+    printf("%d\n", port);
+    fflush(stdout);
+    getchar();
+    return fd < 0;
+}
+"""
+
+
+def test_a_reserved_port_is_kept_for_the_runner(tmp_path: Path) -> None:
+    """Nobody else can take the port, as another runner's server once did; a listener that shares it can."""
+    source = tmp_path / "reserve.c"
+    source.write_text(RESERVE)
+    program = tmp_path / "reserve"
+    files = [source, CLIENTS / "ollama" / "http.c", CLIENTS / "ollama" / "text.c"]
+    command = ["gcc", "-D_GNU_SOURCE", "-std=gnu11", "-I", CLIENTS, *files, "-o", program]
+    subprocess.run(command, check=True, timeout=60)
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        with socket.socket() as runner:
+            runner.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            runner.bind(("127.0.0.1", port))
+            runner.listen()
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        process.communicate("\n", timeout=10)
+    assert process.returncode == 0

@@ -186,8 +186,9 @@ void b_bootstrap(const struct b_server *server, int64_t deadline, const struct s
     char *map = show_map(extra);
     log_line(LOG_TRACE, "runner.go:466", "starting runner for device discovery", "libDirs", paths, "extraEnvs", map,
              NULL);
-    int port = http_free_port();
-    int failed = port < 0 ? EADDRNOTAVAIL : start_runner(server, directories, extra, port, &child);
+    int port;
+    int reservation = http_reserve_port(&port);
+    int failed = reservation < 0 ? EADDRNOTAVAIL : start_runner(server, directories, extra, port, &child);
     if (failed != 0) {
         log_line(LOG_DEBUG, "runner.go:475", "failed to start runner to discovery GPUs", "error", strerror(failed),
                  NULL);
@@ -199,6 +200,9 @@ void b_bootstrap(const struct b_server *server, int64_t deadline, const struct s
         }
         report_devices(found, paths);
         spawn_kill(&child);
+    }
+    if (reservation >= 0) {
+        close(reservation);
     }
     log_line(LOG_DEBUG, "runner.go:461", "bootstrap discovery took", "duration",
              human_duration(took, clock_now() - started), "OLLAMA_LIBRARY_PATH", paths, "extra_envs", map, NULL);

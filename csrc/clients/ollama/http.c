@@ -19,7 +19,7 @@ static struct sockaddr_in loopback(int port) {
     return address;
 }
 
-int http_listen(int port) {
+static int bound(int port) {
     struct sockaddr_in address = loopback(port);
     int yes = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -27,23 +27,35 @@ int http_listen(int port) {
         return -1;
     }
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-        bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 16) != 0) {
+        bind(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         close(fd);
         return -1;
     }
     return fd;
 }
 
-int http_free_port(void) {
-    struct sockaddr_in address;
-    socklen_t size = sizeof address;
-    int fd = http_listen(0);
-    if (fd < 0) {
+int http_listen(int port) {
+    int fd = bound(port);
+    if (fd >= 0 && listen(fd, 16) != 0) {
+        close(fd);
         return -1;
     }
-    int port = getsockname(fd, (struct sockaddr *)&address, &size) == 0 ? ntohs(address.sin_port) : -1;
-    close(fd);
-    return port;
+    return fd;
+}
+
+/* Ollama closes its socket and hopes that the port stays free. With many runners side by side it does not: the kernel
+ * gives it to another's reservation, or to a client's end of a connection. A socket that stays bound and does not
+ * listen keeps both off, and lets a listener with SO_REUSEADDR in. */
+int http_reserve_port(int *port) {
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    int fd = bound(0);
+    if (fd >= 0 && getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+        close(fd);
+        return -1;
+    }
+    *port = fd >= 0 ? ntohs(address.sin_port) : -1;
+    return fd;
 }
 
 /* 1: `fd` is ready for `events`; 0: the deadline came first. */

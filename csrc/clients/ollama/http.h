@@ -13,8 +13,8 @@ struct http_answer {
     size_t size;
 };
 
-/* A port of 127.0.0.1 that nobody listens on at the moment, or -1. */
-int http_free_port(void);
+/* Keeps a port of 127.0.0.1 for one listener, as long as the socket that it answers is open; -1: there is none. */
+int http_reserve_port(int *port);
 
 /* 0, or -1: no connection, no complete answer, or `deadline` (CLOCK_MONOTONIC ns) has passed. */
 int http_get(int port, const char *path, int64_t deadline, struct http_answer *answer);
