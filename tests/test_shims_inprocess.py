@@ -144,3 +144,20 @@ def test_files_are_found_in_the_tree(image: Path, tmp_path: Path) -> None:
             files.read("/etc/passwd")
         with pytest.raises(OSError, match="File name too long"):
             files.find(vendor, size=10)
+
+
+class TestEnsureInit:
+    def test_too_early_is_asked_again_and_an_answer_lasts(self, vgpu_gate: Gate) -> None:
+        """A process that was too early may be ready later; a ready process is asked nothing more."""
+        assert vgpu_gate.ensure_init(exe="ollama", libc_ready=False) == "too early"
+        assert vgpu_gate.ensure_init(exe="ollama") == "ready"
+        vgpu_gate.process.facts.libc_ready = 0
+        assert vgpu_gate.ensure_init() == "ready"
+
+    def test_other_facts_are_another_process(self, vgpu_gate: Gate) -> None:
+        """New facts are asked about anew."""
+        assert [vgpu_gate.ensure_init(exe=name) for name in ("ollama", "sshd", "ollama")] == [
+            "ready",
+            "not an application",
+            "ready",
+        ]

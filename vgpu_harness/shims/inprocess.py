@@ -217,7 +217,7 @@ def new_facts(**facts: str | int | bool) -> Any:
 class Gate(State):
     """The process gate's questions, asked about facts that are given: ``gate.ask(exe="sshd", calls_before=3)``.
 
-    Facts are those of `struct vgpu_facts`: exe, comm (strings), pid, secure, libc_ready, calls_before.
+    Facts are those of `struct vgpu_facts`: exe, comm (strings), secure, libc_ready, calls_before.
     """
 
     def ask(self, **facts: str | int | bool) -> GateAnswer:
@@ -233,6 +233,16 @@ class Gate(State):
     def is_application_process(self, **facts: str | int | bool) -> bool:
         """Is this a program that the virtual GPU is for?"""
         return bool(lib.is_application_process(self.process.image, new_facts(**facts)))
+
+    def ensure_init(self, **facts: str | int | bool) -> str:
+        """What the shims ask before they answer: a lasting answer is kept for the process, "too early" is not.
+
+        Args:
+            **facts: the process's from now on; without any, those that were set last, at first those of this process.
+        """
+        if facts:
+            self.set_facts(**facts)
+        return _READY[int(lib.ensure_init(self.process))]
 
 
 class Files(State):
