@@ -61,31 +61,31 @@ def test_trace_and_summary_go_where_they_are_told(tmp_path: Path) -> None:
     assert {"trace", "run.json", "host.image", "tree"} <= {entry.name for entry in (tmp_path / "kept").iterdir()}
 
 
-def bad_programs(tmp_path: Path) -> dict[str, object]:
-    """Command lines that are wrong before the start."""
-    (tmp_path / "bad.toml").write_text("[gpu]\n")
-    return {
-        "no such program": ("--", "no-such-program"),
-        "is a static program": ("--", compile_program(PROGRAM, "static", "-static")),
-        "is a directory": ("--", tmp_path),
-        "bad.toml": ("--host", tmp_path / "bad.toml", "--", "true"),
-        "No such file": ("--host", tmp_path / "missing.toml", "--", "true"),
-        "at least": ("--trace-size", "1K", "--", "true"),
-        "cannot make a trace": ("--trace", "/nowhere/trace", "--", "true"),
-        "cannot be written": ("--json", "/nowhere/x.json", "--", "true"),
-        "is not a size": ("--trace-size", "many", "--", "true"),
-        "is not above 0": ("--timeout", "0", "--", "true"),
-        "Missing argument": (),
-        "No such option": ("--nothing", "--", "true"),
-    }
+WRONG = {
+    "no such program": ("--", "no-such-program"),
+    "is a static program": ("--", "{static}"),
+    "is a directory": ("--", "{here}"),
+    "bad.toml": ("--host", "{here}/bad.toml", "--", "true"),
+    "No such file": ("--host", "{here}/missing.toml", "--", "true"),
+    "at least": ("--trace-size", "1K", "--", "true"),
+    "cannot make a trace": ("--trace", "/nowhere/trace", "--", "true"),
+    "cannot be written": ("--json", "/nowhere/x.json", "--", "true"),
+    "is not a size": ("--trace-size", "many", "--", "true"),
+    "is not above 0": ("--timeout", "0", "--", "true"),
+    "Missing argument": (),
+    "No such option": ("--nothing", "--", "true"),
+}
+"""Command lines that are wrong before the start, by what is said of them."""
 
 
-@pytest.mark.parametrize("problem", bad_programs(Path("/tmp")))
+@pytest.mark.parametrize("problem", WRONG)
 def test_what_is_wrong_before_the_start_exits_2(problem: str, tmp_path: Path) -> None:
     """One message, exit status 2, nothing on stdout, nothing left behind."""
-    words = bad_programs(tmp_path)[problem]
+    (tmp_path / "bad.toml").write_text("[gpu]\n")
+    static = compile_program(PROGRAM, "static", "-static")
+    words = [word.format(here=tmp_path, static=static) for word in WRONG[problem]]
     before = sorted(entry.name for entry in tmp_path.iterdir())
-    done = call("run", *words)  # type: ignore[misc]
+    done = call("run", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert problem in done.stderr
     assert "Traceback" not in done.stderr
