@@ -1,18 +1,17 @@
 """Programs that nobody here wrote, under the file shim: coreutils and Python."""
 
 import sys
-from pathlib import Path
 
 import pytest
 from test_syscall_files import GPU, REAL_GPU, Machine, MakeMachine, make_machine  # noqa: F401
 
-from vgpu_harness.host import Gate, Host
+from vgpu_harness.host import Gate, Gpu, Host
 
 
 @pytest.fixture(scope="module")
 def machine(make_machine: MakeMachine) -> Machine:  # noqa: F811
-    """A host that lets a shell see the GPU."""
-    return make_machine(Host(gate=Gate(allow=("bash",))))
+    """A host that lets a shell see the GPU, which no machine has as /dev/nvidia99."""
+    return make_machine(Host(gate=Gate(allow=("bash",)), gpu=(Gpu(minor=99),)))
 
 
 def python(machine: Machine, code: str) -> str:
@@ -30,17 +29,15 @@ class TestCoreutils:
         assert run.stderr == ""
 
     def test_ls_shows_a_device(self, machine: Machine) -> None:
-        """`ls -l` shows crw-rw-rw- and 195, 0, and has nothing to complain about."""
-        run = machine.run("ls", "-l", "/dev/nvidia0")
+        """`ls -l` shows crw-rw-rw- and 195, 99, and has nothing to complain about."""
+        run = machine.run("ls", "-l", "/dev/nvidia99")
         assert run.stdout.startswith("crw-rw-rw-")
-        assert "195, 0" in run.stdout.replace("195,   0", "195, 0")
+        assert "195, 99" in run.stdout.replace("195,  99", "195, 99")
         assert (run.returncode, run.stderr) == (0, "")
 
     def test_ls_without_the_shim_does_not(self, machine: Machine) -> None:
         """Without the shim there is no such device: the test above can fail."""
-        if Path("/dev/nvidia0").exists():
-            pytest.skip("this machine has an NVIDIA device of its own")
-        assert machine.run("ls", "-l", "/dev/nvidia0", shim=False).returncode != 0
+        assert machine.run("ls", "-l", "/dev/nvidia99", shim=False).returncode != 0
 
     def test_stat_knows_a_device_by_its_descriptor(self, machine: Machine) -> None:
         """A shell that redirects a device to stat's standard input hands on a device."""
@@ -69,9 +66,9 @@ print(mmap.mmap(fd, 256, prot=mmap.PROT_READ)[0x0a:0x0c].hex())
         code = f"""
 import os, stat
 print("0000:00:05.0" in os.listdir("/sys/bus/pci/devices"))
-print(any(entry.name == "nvidia0" for entry in os.scandir("/dev")))
+print(any(entry.name == "nvidia99" for entry in os.scandir("/dev")))
 fd = os.open("/dev", os.O_RDONLY)
-print(stat.S_ISCHR(os.stat("nvidia0", dir_fd=fd).st_mode))
+print(stat.S_ISCHR(os.stat("nvidia99", dir_fd=fd).st_mode))
 fd = os.open("{GPU}", os.O_RDONLY)
 print(os.read(os.open("device", os.O_RDONLY, dir_fd=fd), 99).decode())
 """

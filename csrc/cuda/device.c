@@ -186,17 +186,13 @@ CUresult vgpu_cuDeviceGetByPCIBusId(struct vgpu_process *process, struct vgpu_ca
         return CUDA_ERROR_INVALID_VALUE;
     }
     call->event.text = pciBusId;
-    uint32_t domain;
-    uint32_t bus;
-    uint32_t slot;
-    uint32_t function;
-    if (!vgpu_take_pci(pciBusId, &domain, &bus, &slot, &function)) {
+    struct vgpu_pci_address address;
+    if (!vgpu_take_pci(pciBusId, &address)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     for (uint32_t i = 0; i < process->cuda->devices; i++) {
         struct vgpu_device *device = &process->cuda->device[i];
-        const struct vgpu_gpu *gpu = device->gpu;
-        if (gpu->pci_domain == domain && gpu->pci_bus == bus && gpu->pci_device == slot && function == 0) {
+        if (vgpu_is_at(device->gpu, &address)) {
             *dev = (CUdevice)i;
             vgpu_call_output(call, dev, sizeof(*dev));
             vgpu_cuda_say_pci(call, device);

@@ -134,44 +134,51 @@ CUresult vgpu_cuMemFree(struct vgpu_process *process, struct vgpu_call *call, CU
     return vgpu_cuMemFree_v2(process, call, dptr);
 }
 
-CUresult vgpu_cuMemGetInfo_v2(struct vgpu_process *process, struct vgpu_call *call, size_t *free_bytes,
-                              size_t *total_bytes) {
-    if (free_bytes == NULL || total_bytes == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
+/* The device of the current context, whose memory is asked for. */
+static CUresult current_device(struct vgpu_process *process, struct vgpu_device **device) {
     CUcontext context;
     CUdevice dev;
     CUresult refusal = vgpu_context_current(process, &context, &dev);
+    *device = refusal == CUDA_SUCCESS ? &process->cuda->device[dev] : NULL;
+    return refusal;
+}
+
+CUresult vgpu_cuMemGetInfo_v2(struct vgpu_process *process, struct vgpu_call *call, size_t *free_bytes,
+                              size_t *total_bytes) {
+    struct vgpu_device *device;
+    if (free_bytes == NULL || total_bytes == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    CUresult refusal = current_device(process, &device);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    *free_bytes = vgpu_cuda_free(&process->cuda->device[dev]);
-    *total_bytes = vgpu_cuda_total(&process->cuda->device[dev]);
+    *free_bytes = vgpu_cuda_free(device);
+    *total_bytes = vgpu_cuda_total(device);
     vgpu_call_output(call, free_bytes, sizeof(*free_bytes));
     vgpu_call_output(call, total_bytes, sizeof(*total_bytes));
-    vgpu_cuda_say_pci(call, &process->cuda->device[dev]);
+    vgpu_cuda_say_pci(call, device);
     return CUDA_SUCCESS;
 }
 
-static unsigned int in_32_bits(uint64_t bytes) {
+static unsigned int in_32_bits(size_t bytes) {
     return bytes < UINT32_MAX ? (unsigned int)bytes : UINT32_MAX;
 }
 
 CUresult vgpu_cuMemGetInfo(struct vgpu_process *process, struct vgpu_call *call, unsigned int *free_bytes,
                            unsigned int *total_bytes) {
+    struct vgpu_device *device;
     if (free_bytes == NULL || total_bytes == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    CUcontext context;
-    CUdevice dev;
-    CUresult refusal = vgpu_context_current(process, &context, &dev);
+    CUresult refusal = current_device(process, &device);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    *free_bytes = in_32_bits(vgpu_cuda_free(&process->cuda->device[dev]));
-    *total_bytes = in_32_bits(vgpu_cuda_total(&process->cuda->device[dev]));
+    *free_bytes = in_32_bits(vgpu_cuda_free(device));
+    *total_bytes = in_32_bits(vgpu_cuda_total(device));
     vgpu_call_output(call, free_bytes, sizeof(*free_bytes));
     vgpu_call_output(call, total_bytes, sizeof(*total_bytes));
-    vgpu_cuda_say_pci(call, &process->cuda->device[dev]);
+    vgpu_cuda_say_pci(call, device);
     return CUDA_SUCCESS;
 }

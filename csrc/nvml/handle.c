@@ -78,16 +78,12 @@ nvmlReturn_t vgpu_nvmlDeviceGetHandleByPciBusId_v2(struct vgpu_process *process,
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     call->event.text = pciBusId;
-    uint32_t domain;
-    uint32_t bus;
-    uint32_t slot;
-    uint32_t function;
-    if (!vgpu_take_pci(pciBusId, &domain, &bus, &slot, &function)) {
+    struct vgpu_pci_address address;
+    if (!vgpu_take_pci(pciBusId, &address)) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     for (uint32_t i = 0; i < process->image->gpus.count; i++) {
-        const struct vgpu_gpu *gpu = vgpu_image_gpu(process->image, i);
-        if (gpu->pci_domain == domain && gpu->pci_bus == bus && gpu->pci_device == slot && function == 0) {
+        if (vgpu_is_at(vgpu_image_gpu(process->image, i), &address)) {
             return found(process, call, i, device);
         }
     }

@@ -61,13 +61,19 @@ static inline const char *vgpu_take_hex(const char *from, uint32_t *value) {
     return at == from ? NULL : at;
 }
 
+struct vgpu_pci_address {
+    uint32_t domain;
+    uint32_t bus;
+    uint32_t device;
+    uint32_t function;
+};
+
 /* Reads "domain:bus:device.function", "domain:bus:device" or "bus:device.function", as cuda.h allows. Answers 1, or 0
- * for anything else. A function other than 0 is no GPU's: it is answered in *function. */
-static inline int vgpu_take_pci(const char *from, uint32_t *domain, uint32_t *bus, uint32_t *device,
-                                uint32_t *function) {
+ * for anything else. */
+static inline int vgpu_take_pci(const char *from, struct vgpu_pci_address *address) {
     uint32_t numbers[3];
+    uint32_t function = 0;
     int count = 0;
-    *function = 0;
     for (;;) {
         from = vgpu_take_hex(from, &numbers[count++]);
         if (from == NULL) {
@@ -80,15 +86,22 @@ static inline int vgpu_take_pci(const char *from, uint32_t *domain, uint32_t *bu
     }
     int has_function = *from == '.';
     if (has_function) {
-        from = vgpu_take_hex(from + 1, function);
+        from = vgpu_take_hex(from + 1, &function);
     }
     if (from == NULL || *from != '\0' || count < (has_function ? 2 : 3)) {
         return 0;
     }
-    *domain = count == 3 ? numbers[0] : 0;
-    *bus = numbers[count - 2];
-    *device = numbers[count - 1];
+    address->domain = count == 3 ? numbers[0] : 0;
+    address->bus = numbers[count - 2];
+    address->device = numbers[count - 1];
+    address->function = function;
     return 1;
+}
+
+/* A GPU is function 0 of its device. */
+static inline int vgpu_is_at(const struct vgpu_gpu *gpu, const struct vgpu_pci_address *address) {
+    return gpu->pci_domain == address->domain && gpu->pci_bus == address->bus && gpu->pci_device == address->device &&
+           address->function == 0;
 }
 
 #endif
