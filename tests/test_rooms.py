@@ -16,7 +16,8 @@ FACES = {"cli", "commands", "pytest_plugin", "_pytest_files", "__main__", "__ini
 
 PRINTERS = {
     "printf", "puts", "putchar", "fprintf", "dprintf", "vprintf", "vfprintf", "vdprintf", "fputs", "fputc",
-    "fwrite", "write", "writev", "perror", "psignal", "warn", "err", "syslog", "stdout", "stderr", "__printf_chk", "__fprintf_chk",
+    "fwrite", "write", "writev", "perror", "psignal", "warn", "err", "syslog", "stdout", "stderr",
+    "__printf_chk", "__fprintf_chk",
 }  # fmt: skip
 
 
