@@ -133,9 +133,10 @@ struct vgpu_process *vgpu_self(void) {
     }
     uint32_t expected = 0;
     if (__atomic_compare_exchange_n(&own.started, &expected, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        /* Not on the stack: the first call may come on a small signal stack. Only one thread ever gets here. */
+        static char host[4096];
+        static char trace[4096];
         setting_up = 1;
-        char host[4096];
-        char trace[4096];
         own.library = vgpu_this_library;
         const char *host_path = variable("VGPU_HOST", host, sizeof(host));
         set_up(&own, host_path, variable("VGPU_TRACE", trace, sizeof(trace)));
