@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.compile import compile_program
 
 SOURCE = r"""
 /* Prints what the driver, NVML and a file of the driver's answer; its threads may take names of their own. */
@@ -59,9 +60,9 @@ NOT_AN_APPLICATION = "3 1 file" if Path("/proc/driver/nvidia/version").exists() 
 
 
 @pytest.fixture
-def program(compile_c: Callable[..., Path]) -> Path:
+def program() -> Path:
     """The program above; its copies are the programs of the tests."""
-    return compile_c(SOURCE, "-pthread", "-ldl")
+    return compile_program(SOURCE, "gate", "-pthread", "-ldl")
 
 
 @pytest.fixture

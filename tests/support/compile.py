@@ -1,4 +1,4 @@
-"""Compiles C source text for tests, once: the result is kept under a hash of compiler, flags and source.
+"""Compiles C source text for tests, once a session: the result is kept under a hash of compiler, flags and source.
 
 Two processes that compile the same make the same file, and the later one replaces the earlier in one step; so no lock
 is needed under pytest-xdist. A compiler that is missing fails the test: these tests are about C libraries.
@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vgpu-harness-tests"
+PROGRAMS = "VGPU_TEST_PROGRAMS"
+"""Environment variable with the session's folder; conftest.py makes and removes it."""
 WARNINGS = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror")
 
 
@@ -24,7 +25,7 @@ def _compiler() -> tuple[str, bytes]:
 def _compiled(source: str, name: str, flags: tuple[str, ...]) -> Path:
     compiler, version = _compiler()
     key = hashlib.sha256(b"\0".join([version, *(os.fsencode(flag) for flag in flags), source.encode()])).hexdigest()
-    target = CACHE / key[:32] / name
+    target = Path(os.environ[PROGRAMS], key[:32], name)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
