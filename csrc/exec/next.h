@@ -1,0 +1,14 @@
+/* dlsym(RTLD_NEXT, ...) for a child between fork or vfork and exec, and for a signal handler: it takes no lock and
+ * allocates nothing.
+ *
+ * glibc's own takes the dynamic linker's lock, which in a forked child may be held by a thread that is not there, and
+ * allocates where it has an error to tell. The objects between a preloaded library and libc are those of the program's
+ * start: they are never unloaded, so their part of the list is read without a lock. */
+#ifndef VGPU_EXEC_NEXT_H
+#define VGPU_EXEC_NEXT_H
+
+/* The function `name` of the first object behind this one that defines it, at `version` if that is not NULL and the
+ * object has versions. NULL: none does. */
+void *vgpu_exec_next(const char *name, const char *version);
+
+#endif
