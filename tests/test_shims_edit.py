@@ -2,14 +2,17 @@
 
 import ctypes
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.compile import compile_library
 
 from vgpu_harness.errors import ShimError
-from vgpu_harness.shims.edit import copy_library, hide_symbol, set_soname
+from vgpu_harness.shims.edit import copy_library, hide_symbol, set_soname, set_version_node
 from vgpu_harness.shims.elf import read_elf
+from vgpu_harness.shims.paths import cudalib_path
 
 SOURCE = """
 int cuInit(unsigned flags) { return 41 + (int)flags; }
@@ -123,3 +126,80 @@ def test_a_copy_is_no_link_to_the_original(tmp_path: Path) -> None:
     assert made.stat().st_ino != Path(original).stat().st_ino
     with pytest.raises(ShimError, match="cannot be copied"):
         copy_library(tmp_path / "nothing.so", tmp_path / "other.so")
+
+
+RUNTIME = "libcudart.so.13"
+ASKS_COUNT = "int cudaGetDeviceCount(int *); int ask(int *count) { return cudaGetDeviceCount(count); }"
+OPENS = "import ctypes, os, sys\nctypes.CDLL(sys.argv[1], os.RTLD_NOW)\nprint('opened')\n"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """A copy of the CUDA runtime stand-in, under its own name."""
+    return copy_library(cudalib_path(RUNTIME), tmp_path / RUNTIME)
+
+
+def opened(library: Path, directory: Path) -> str:
+    """What a child process says that opens a library, with a directory to find others in."""
+    command = [sys.executable, "-c", OPENS, str(library)]
+    environment = {"LD_LIBRARY_PATH": str(directory)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("new", ["libcudart.so.12", "cudart.so.13", "a" * 200])
+def test_the_dynamic_linker_misses_a_renamed_version(runtime: Path, new: str) -> None:
+    """A client that needs the node is refused in the dynamic linker's own words; with the node it is opened."""
+    client = compile_library(ASKS_COUNT, "libasks.so", str(cudalib_path(RUNTIME)))
+    assert opened(client, runtime.parent) == "opened\n"
+    set_version_node(runtime, RUNTIME, new)
+    said = opened(client, runtime.parent)
+    assert f"{runtime}: version `{RUNTIME}' not found (required by {client})" in said
+
+
+def test_a_renamed_version_changes_nothing_else(runtime: Path, tmp_path: Path) -> None:
+    """Every symbol is in the new node, where a client that asks for it finds them; the DT_SONAME is as it was."""
+    before = read_elf(runtime)
+    set_version_node(runtime, RUNTIME, "libcudart.so.12")
+    after = read_elf(runtime)
+    assert after.version_nodes == ("libcudart.so.12",)
+    assert set(after.provided.values()) == {frozenset({"libcudart.so.12"})}
+    assert (after.exported, after.required, after.soname) == (before.exported, before.required, RUNTIME)
+    script = tmp_path / "script.map"
+    script.write_text("libcudart.so.12 { global: *; };")
+    other = compile_library("int cudaGetDeviceCount(int *count) { return *count; }", RUNTIME,
+                            f"-Wl,--version-script={script}")  # fmt: skip
+    client = compile_library(ASKS_COUNT, "libasks-other.so", str(other))
+    assert ("cudaGetDeviceCount", "libcudart.so.12") in read_elf(client).required
+    assert opened(client, runtime.parent) == "opened\n"
+
+
+def test_a_name_that_is_there_needs_no_room(runtime: Path) -> None:
+    """The end of a string of the library is used as it stands: the size of no segment changes."""
+    size, before = runtime.stat().st_size, runtime.read_bytes()
+    set_version_node(runtime, RUNTIME, "cudart.so.13")
+    after = runtime.read_bytes()
+    assert runtime.stat().st_size == size
+    assert sum(a != b for a, b in zip(before, after, strict=True)) <= 16
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("libcudart.so.11", "x", "has no version node 'libcudart.so.11'; it has libcudart.so.13"),
+        (RUNTIME, RUNTIME, "has a version node 'libcudart.so.13' already"),
+        (RUNTIME, "x" * 4096, "has no room for the name"),
+    ],
+)
+def test_a_version_that_cannot_be_renamed_is_refused(runtime: Path, old: str, new: str, words: str) -> None:
+    """The error says what there is, and the copy is as it was."""
+    before = runtime.read_bytes()
+    with pytest.raises(ShimError, match=words):
+        set_version_node(runtime, old, new)
+    assert runtime.read_bytes() == before
+
+
+def test_a_library_without_versions_has_none_to_rename(copy: Path) -> None:
+    """The error says that there is none."""
+    with pytest.raises(ShimError, match="has no version node 'V1'; it has none"):
+        set_version_node(copy, "V1", "V2")

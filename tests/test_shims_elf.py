@@ -11,6 +11,7 @@ from support.compile import compile_library, compile_program
 
 from vgpu_harness.errors import ShimError
 from vgpu_harness.shims.elf import is_elf, read_elf
+from vgpu_harness.shims.paths import CUDALIBS, cudalib_path
 
 LIBRARY = """
 #include <stdio.h>
@@ -20,6 +21,15 @@ static int hidden(void) { return 3; }
 int calls(void) { return hidden(); }
 """
 PROGRAM = "int main(void) { return 0; }"
+VERSIONED = """
+int plain(void) { return 1; }
+int old_step(void) { return 2; }
+int new_step(void) { return 3; }
+__asm__(".symver old_step, step@LIB_1");
+__asm__(".symver new_step, step@@LIB_2");
+"""
+SCRIPT = "LIB_1 { global: plain; step; local: *; };\nLIB_2 { global: step; } LIB_1;\n"
+CLIENT = "int plain(void); int step(void); int other(void); int all(void) { return plain() + step() + other(); }"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +47,42 @@ def test_a_library_says_what_the_linker_was_told(library: Path) -> None:
     assert facts.interp is None
     assert facts.is_native
     assert facts.is_dynamic
+
+
+@pytest.fixture
+def versioned(tmp_path: Path) -> Path:
+    """A library with two version nodes; one of its symbols is in both."""
+    script = tmp_path / "script.map"
+    script.write_text(SCRIPT)
+    return compile_library(VERSIONED, "libversioned.so.1", f"-Wl,--version-script={script}")
+
+
+def test_the_versions_that_a_library_provides(versioned: Path, library: Path) -> None:
+    """Nodes and symbols are those of the version script; a library without one has symbols without a version."""
+    facts = read_elf(versioned)
+    assert facts.version_nodes == ("LIB_1", "LIB_2")
+    assert facts.provided["plain"] == {"LIB_1"}
+    assert facts.provided["step"] == {"LIB_1", "LIB_2"}
+    assert facts.provided.keys() - {"LIB_1", "LIB_2"} == {"plain", "step"}
+    assert read_elf(library).version_nodes == ()
+    assert read_elf(library).provided == {name: {""} for name in ("cuInit", "cuInit_v2", "calls")}
+
+
+def test_the_versions_that_a_library_requires(versioned: Path, library: Path) -> None:
+    """A client takes the default version of each symbol that it was linked to, and none of what nobody defined."""
+    client = compile_library(CLIENT, "libclient.so.1", str(versioned))
+    required = read_elf(client).required
+    assert {("plain", "LIB_1"), ("step", "LIB_2"), ("other", "")} <= required
+    assert {name for name, _ in required} == read_elf(client).undefined
+    assert ("puts", "GLIBC_2.2.5") in read_elf(library).required
+
+
+@pytest.mark.parametrize("name", CUDALIBS)
+def test_the_cuda_stand_ins_have_one_node_of_their_own_name(name: str) -> None:
+    """NVIDIA's node has the name of the library: every symbol is in it."""
+    facts = read_elf(cudalib_path(name))
+    assert facts.version_nodes == (name,) == (facts.soname,)
+    assert set(facts.provided.values()) == {frozenset({name})}
 
 
 @pytest.mark.parametrize("style", ["gnu", "sysv"])

@@ -11,6 +11,7 @@ from vgpu_harness.errors import ShimError
 from vgpu_harness.shims import SHIMS, available, client_path, shim_path
 from vgpu_harness.shims.build import build_id, check_fresh
 from vgpu_harness.shims.elf import read_elf
+from vgpu_harness.shims.paths import CUDALIBS, cudalib_path
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SONAMES = {"cuda": "libcuda.so.1", "nvml": "libnvidia-ml.so.1"}
@@ -31,6 +32,22 @@ def test_the_built_shims_are_found() -> None:
 def test_the_driver_shims_have_the_driver_sonames(name: str, soname: str) -> None:
     """A preloaded file satisfies dlopen of a name by its DT_SONAME, not by its file name."""
     assert read_elf(shim_path(name)).soname == soname
+
+
+@pytest.mark.parametrize("name", CUDALIBS)
+def test_the_cuda_stand_ins_are_found(name: str) -> None:
+    """Each is a file under its final name, which is its DT_SONAME, in a directory without any other library."""
+    path = cudalib_path(name)
+    assert (path.name, read_elf(path).soname) == (name, name)
+    assert {entry.name for entry in path.parent.iterdir()} == set(CUDALIBS)
+
+
+def test_an_unknown_cuda_stand_in_is_an_error() -> None:
+    """The error lists those that there are."""
+    with pytest.raises(
+        ShimError, match=re.escape("'libcufft.so.12': there is no stand-in for this library; known are")
+    ):
+        cudalib_path("libcufft.so.12")
 
 
 def test_the_auditor_needs_no_library() -> None:

@@ -1,17 +1,23 @@
-"""One-byte edits of a copy of a library: a symbol that is not there, a name that is not the right one.
+"""Small edits of a copy of a library: a symbol that is not there, a name or a version that is not the right one.
 
-Only .dynstr is changed. The dynamic linker finds a symbol by the hash of the name that is asked for, then compares the
-strings; a string that differs in one byte is never equal, and the hash table stays as it is. No compiler is needed, so
-this works on a library that a user has brought.
+A symbol and a DT_SONAME are changed by one byte of .dynstr. The dynamic linker finds a symbol by the hash of the name
+that is asked for, then compares the strings; a string that differs in one byte is never equal, and the hash table stays
+as it is. A version node gets another name and its hash. No compiler is needed, so this works on a library that a user
+has brought.
 """
 
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack_into, unpack_from
 
 from vgpu_harness.errors import ShimError
+from vgpu_harness.shims import versions
 from vgpu_harness.shims.elf import opened, read_elf
+
+_PAGE = 4096
+"""Memory is mapped by pages: what stands in the file behind a segment, up to the end of its page, is mapped too."""
 
 
 def copy_library(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
@@ -130,3 +136,59 @@ def set_soname(copy: str | os.PathLike[str], soname: str) -> None:
         lambda: _all_names(path) == [*before, soname],
         f"the soname {old!r} shares the byte with another name; choose a soname that differs in another place",
     )
+
+
+def set_version_node(copy: str | os.PathLike[str], old: str, new: str) -> None:
+    """Gives the version node `old` of `copy` the name `new`; DT_SONAME and every other name stay as they were.
+
+    A program that needs a symbol in version `old` is then refused by the dynamic linker: "version `old' not found".
+    The definition that stands for the file itself is renamed with the node where both have one name, since the dynamic
+    linker is content with either.
+
+    Args:
+        copy: the library to edit.
+        old: one of its `ElfFacts.version_nodes`.
+        new: the other name, not one of them.
+
+    Raises:
+        ShimError: the library has no node `old`, has one `new` already, or there is no room in it for the new name.
+    """
+    path = Path(copy)
+    facts = read_elf(path)
+    nodes = facts.version_nodes
+    if not facts.is_native:
+        raise ShimError(f"{path}: is not of this architecture; give a 64-bit x86-64 library")
+    if old not in nodes:
+        known = ", ".join(nodes) or "none"
+        raise ShimError(f"{path}: has no version node {old!r}; it has {known}")
+    if new in nodes:
+        raise ShimError(f"{path}: has a version node {new!r} already; choose another name")
+    data = bytearray(path.read_bytes())
+    with opened(path) as elf:
+        offset = _put_name(path, data, new)
+        for node in elf.version_definitions():
+            if node.name == old:
+                versions.rename(data, elf.order, node, new, offset)
+    path.write_bytes(data)
+
+
+def _put_name(path: Path, data: bytearray, name: str) -> int:
+    """Where in .dynstr a name stands: where it is already, as a string's end, or in the room behind the segment."""
+    start, size = _dynstr(path)
+    raw = name.encode() + b"\0"
+    known = data.find(raw, start, start + size)
+    if known >= 0:
+        return known - start
+    with opened(path) as elf:
+        header, end, limit = elf.room_behind(start)
+    room = bytes(data[end : min(limit, -(-end // _PAGE) * _PAGE)])
+    if len(room) < len(raw) or room.strip(b"\0"):
+        raise ShimError(
+            f"{path}: has no room for the name {name!r} behind its strings; choose one that a string there ends in"
+        )
+    data[end : end + len(raw)] = raw
+    # p_filesz and p_memsz of Elf64_Phdr
+    for field in (header + 32, header + 40):
+        (length,) = unpack_from("<Q", data, field)
+        pack_into("<Q", data, field, length + len(raw))
+    return end - start

@@ -1,18 +1,23 @@
 """What an ELF file says of itself, from its program headers alone: the dynamic linker reads no section headers."""
 
 import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from vgpu_harness.errors import ShimError
+from vgpu_harness.shims import versions
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
 MACHINE = "EM_X86_64"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class ElfFacts:
         needed: DT_NEEDED, in order.
         interp: the dynamic linker a program asks for, or None.
         verneed: versions that are needed of other libraries: {"libc.so.6": ("GLIBC_2.2.5", ...)}.
+        version_nodes: the versions that the file itself defines, in order; () if its symbols have none.
     """
 
     path: Path
@@ -38,6 +44,7 @@ class ElfFacts:
     needed: tuple[str, ...]
     interp: str | None
     verneed: dict[str, tuple[str, ...]]
+    version_nodes: tuple[str, ...]
     is_dynamic: bool
 
     @property
@@ -66,6 +73,22 @@ class ElfFacts:
         """Names of the dynamic symbols that the file defines. Walks the whole symbol table."""
         with opened(self.path) as elf:
             return frozenset(name for name, defined in elf.symbols() if defined)
+
+    @cached_property
+    def required(self) -> frozenset[tuple[str, str]]:
+        """(name, version) of each symbol that other objects are to define; "" where no version is asked for."""
+        with opened(self.path) as elf:
+            return frozenset((name, version) for name, defined, version in elf.versioned_symbols() if not defined)
+
+    @cached_property
+    def provided(self) -> Mapping[str, frozenset[str]]:
+        """The versions of each symbol that the file defines; {""} for a symbol without one."""
+        found: dict[str, frozenset[str]] = {}
+        with opened(self.path) as elf:
+            for name, defined, version in elf.versioned_symbols():
+                if defined:
+                    found[name] = found.get(name, frozenset()) | {version}
+        return found
 
 
 def read_elf(path: str | os.PathLike[str]) -> ElfFacts:
@@ -121,6 +144,8 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
         from elftools.common.exceptions import ELFError
 
         if self._file is not None:
+            if "_data" in self.__dict__:
+                self._data.close()
             self._file.close()
         if isinstance(error, (ELFError, *_DAMAGE)):
             raise self._damaged(error) from error
@@ -142,6 +167,7 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
             needed=tuple(str(tag.needed) for tag in self._tags("DT_NEEDED")),
             interp=interp.get_interp_name() if interp is not None else None,
             verneed=self._verneed(),
+            version_nodes=tuple(node.name for node in self.version_definitions() if not node.is_base),
             is_dynamic=self._dynamic is not None,
         )
 
@@ -186,30 +212,71 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
             if symbol.name
         ]
 
-    def _verneed(self) -> dict[str, tuple[str, ...]]:
-        """Elf64_Verneed {version, cnt, file, aux, next}, Elf64_Vernaux {hash, flags, other, name, next} of gABI."""
-        from struct import unpack_from
+    def versioned_symbols(self) -> list[tuple[str, bool, str]]:
+        """(name, is it defined here?, version or "") of every dynamic symbol."""
+        found = self.symbol_names()
+        at = self.offset_of("DT_VERSYM")
+        if at is None:
+            return [(name, defined, "") for name, defined, _ in found]
+        names = {node.index: node.name for node in self.version_definitions()}
+        names |= {index: version for _, version, index in self._needs()}
+        names |= {versions.LOCAL: "", versions.GLOBAL: ""}
+        # symbol_names leaves out symbols without a name: the first is one, sections may be others
+        indices = versions.indices(self._data, self.order, at, self._dynamic.num_symbols())
+        named = [i for i, symbol in enumerate(self._dynamic.iter_symbols()) if symbol.name]
+        return [(name, defined, names[indices[i]]) for i, (name, defined, _) in zip(named, found, strict=True)]
 
-        at, count, strings = self.offset_of("DT_VERNEED"), self.value_of("DT_VERNEEDNUM"), self.offset_of("DT_STRTAB")
-        if at is None or count is None or strings is None or self._file is None:
-            return {}
-        self._file.seek(0)
-        data = self._file.read()
+    def version_definitions(self) -> list[versions.Definition]:
+        """The version nodes of DT_VERDEF, that of the file itself among them."""
+        return list(self._versions(versions.definitions, "DT_VERDEF", "DT_VERDEFNUM"))
+
+    def room_behind(self, offset: int) -> tuple[int, int, int]:
+        """The loaded segment with an offset: where its program header stands, where it ends, where another one begins.
+
+        A segment that is longer in memory than in the file has no room behind it: it ends where "another one" begins.
+        """
+        loaded = [
+            (int(self._elf["e_phoff"]) + i * int(self._elf["e_phentsize"]), segment)
+            for i, segment in enumerate(self._elf.iter_segments())
+            if segment["p_type"] == "PT_LOAD"
+        ]
+        for header, segment in loaded:
+            end = int(segment["p_offset"] + segment["p_filesz"])
+            if segment["p_offset"] <= offset < end:
+                others = [int(other["p_offset"]) for _, other in loaded if other["p_offset"] >= end]
+                full = segment["p_memsz"] != segment["p_filesz"]
+                return header, end, end if full else min(others, default=self._data.size())
+        raise ShimError(f"{self.path}: has no loaded segment at offset {offset}; build or copy it again")
+
+    @property
+    def order(self) -> str:
+        """Byte order, as `struct` has it."""
+        return "<" if self._elf.little_endian else ">"
+
+    @cached_property
+    def _data(self) -> mmap:
+        if self._file is None:
+            raise ShimError(f"{self.path}: is not open; use it in a with block")
+        return mmap(self._file.fileno(), 0, access=ACCESS_READ)
+
+    def _needs(self) -> list[tuple[str, str, int]]:
+        return list(self._versions(versions.needs, "DT_VERNEED", "DT_VERNEEDNUM"))
+
+    def _versions(self, read: Callable[..., Iterable[_T]], table: str, number: str) -> Iterable[_T]:
+        at, count, strings = self.offset_of(table), self.value_of(number), self.offset_of("DT_STRTAB")
+        if at is None or count is None or strings is None:
+            return ()
 
         def text(offset: int) -> str:
-            return data[strings + offset : data.index(b"\0", strings + offset)].decode("utf-8", "replace")
+            end = self._data.find(b"\0", strings + offset)
+            return self._data[strings + offset : end].decode("utf-8", "replace")
 
-        order = "<" if self._elf.little_endian else ">"
+        return read(self._data, self.order, at, count, text)
+
+    def _verneed(self) -> dict[str, tuple[str, ...]]:
         needs: dict[str, tuple[str, ...]] = {}
-        for _ in range(count):
-            _, versions, file, first, following = unpack_from(f"{order}HHIII", data, at)
-            names, aux = [], at + first
-            for _ in range(versions):
-                _, _, _, name, aux_next = unpack_from(f"{order}IHHII", data, aux)
-                names.append(text(name))
-                aux += aux_next
-            needs[text(file)] = (*needs.get(text(file), ()), *names)
-            at += following
+        for file, version, _ in self._needs():
+            needs[file] = (*needs.get(file, ()), version)
         return needs
 
 

@@ -9,6 +9,9 @@ from vgpu_harness.errors import ShimError
 SHIMS = ("exec", "syscall", "cuda", "nvml", "audit")
 """Short names of the shims, in the order in which they are preloaded; the last is for LD_AUDIT."""
 
+CUDALIBS = ("libcudart.so.12", "libcudart.so.13", "libcublas.so.12", "libcublas.so.13")
+"""File names of the stand-ins for NVIDIA's CUDA runtime and cuBLAS; the dynamic linker finds them, nothing preloads."""
+
 _REBUILD = "build it: pip install . in the checkout of vgpu-harness"
 
 
@@ -46,6 +49,23 @@ def available() -> dict[str, Path]:
     """The shims that are built, by short name, in the order of `SHIMS`."""
     found = {name: _installed("lib", f"libvgpu-{name}.so") for name in SHIMS}
     return {name: path for name, path in found.items() if path is not None}
+
+
+def cudalib_path(name: str) -> Path:
+    """The built stand-in for one of NVIDIA's CUDA libraries.
+
+    Args:
+        name: one of `CUDALIBS`.
+
+    Raises:
+        ShimError: there is no stand-in of that name, or it is not built.
+    """
+    if name not in CUDALIBS:
+        raise ShimError(f"{name!r}: there is no stand-in for this library; known are {', '.join(CUDALIBS)}")
+    path = _installed("lib", "cudalibs", name)
+    if path is None:
+        raise ShimError(f"lib/cudalibs/{name}: is not in this installation of vgpu_harness; {_REBUILD}")
+    return path
 
 
 def client_path(name: str) -> Path:

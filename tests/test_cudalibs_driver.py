@@ -1,0 +1,247 @@
+"""What the CUDA runtime stand-ins pass on to the driver: every argument in its place, and the code that comes back.
+
+The driver here is one that has every function they know of and prints what it is given.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.compile import compile_library, compile_program
+from support.runtime import MAJORS, Runtime, header_flags
+
+from vgpu_harness.run import run as run_program
+from vgpu_harness.shims.paths import cudalib_path
+
+EACH_MAJOR = pytest.mark.parametrize("major", MAJORS)
+SUPPORT = Path(__file__).with_name("support")
+LAUNCH_FAILED, NEWER_DRIVER, UNKNOWN_FUNCTION, NOT_SUPPORTED = 719, 36, 98, 801
+
+MEMORY = """
+cuDevicePrimaryCtxRetain 40
+cuCtxSetCurrent 140
+cuMemAllocManaged 11 1
+= 0 7001
+cuMemHostAlloc 12 0
+= 0 7002
+cuMemHostAlloc 13 4
+= 0 7002
+cuMemFreeHost 14
+= 0
+cuMemHostGetDevicePointer_v2 15 0
+= 0 7003
+cuMemHostRegister_v2 16 17 2
+= 0
+cuMemHostUnregister 18
+= 0
+cuMemsetD8_v2 19 255 20
+= 0
+cuMemsetD8Async 21 22 23 24
+= 0
+= 21
+cuMemcpyAsync 25 26 27 28
+= 0
+cuMemcpyHtoDAsync_v2 25 26 27 28
+= 0
+cuMemcpyDtoHAsync_v2 25 26 27 28
+= 0
+cuMemcpyDtoDAsync_v2 25 26 27 28
+= 0
+cuMemcpyAsync 25 26 27 28
+= 0
+= 21
+= 21
+cuMemcpy2DAsync_v2 from 1 32 32 41 to 1 31 31 40 size 33 34 at 0 stream 35
+= 0
+cuMemcpy2DAsync_v2 from 1 32 32 41 to 2 31 31 40 size 33 34 at 0 stream 35
+= 0
+cuMemcpy2DAsync_v2 from 2 32 32 41 to 1 31 31 40 size 33 34 at 0 stream 35
+= 0
+cuMemcpy2DAsync_v2 from 2 32 32 41 to 2 31 31 40 size 33 34 at 0 stream 35
+= 0
+cuMemcpy2DAsync_v2 from 4 32 32 41 to 4 31 31 40 size 33 34 at 0 stream 35
+= 0
+= 21
+= 12
+cuDevicePrimaryCtxRetain 41
+cuMemcpyPeerAsync 42@141 43@140 44 45
+= 0
+= 101
+cuDeviceCanAccessPeer 40 41
+= 0 1
+cuCtxEnablePeerAccess 141 0
+= 0
+cuDevicePrimaryCtxSetFlags_v2 40 132
+= 0
+cuCtxSynchronize
+= 0
+"""
+STREAMS = """
+cuDevicePrimaryCtxRetain 40
+cuCtxSetCurrent 140
+cuStreamCreate 1
+= 0 7010
+cuEventCreate 2
+= 0 7011
+cuEventRecord 7011 7010
+= 0
+cuEventSynchronize 7011
+= 0
+cuStreamWaitEvent 7010 7011 1
+= 0
+cuStreamBeginCapture_v2 7010 2
+= 0
+cuStreamIsCapturing 7010
+= 0 1
+cuStreamEndCapture 7010
+= 0 7012
+cuGraphInstantiateWithFlags 7012 8
+= 0 7013
+cuGraphExecUpdate_v2 7013 7012
+= 0 5
+cuGraphLaunch 7013 7010
+= 0
+cuStreamSynchronize 7010
+= 0
+cuGraphExecDestroy 7013
+= 0
+cuGraphDestroy 7012
+= 0
+cuEventDestroy_v2 7011
+= 0
+cuStreamDestroy_v2 7010
+= 0
+"""
+KERNELS = """
+= 0
+= 0
+= 6 3 9 10
+= 0 3 6 7 8
+= 52
+cuDevicePrimaryCtxRetain 40
+cuCtxSetCurrent 140
+cuLibraryLoadData CODE 0
+cuLibraryGetKernel 7020 _Z6kernelv
+cuKernelGetFunction 7021
+cuLaunchKernel 7022 grid 1 2 3 block 4 5 6 7 8 argument ARGUMENT extra 0
+= 0
+= 0
+cuKernelGetFunction 7021
+cuLaunchKernel 7022 grid 4 5 6 block 1 2 3 9 10 argument ARGUMENT extra 0
+= 0
+cuKernelGetFunction 7021
+cuLaunchCooperativeKernel 7022 grid 1 2 3 block 4 5 6 7 8 argument ARGUMENT
+= 0
+cuKernelGetFunction 7021
+cuLaunchKernelEx 7022 grid 1 2 3 block 4 5 6 7 8 attributes 9 10 argument ARGUMENT extra 0
+= 0
+cuKernelGetFunction 7021
+cuFuncSetAttribute 7022 8 4096
+= 0
+cuKernelGetFunction 7021
+cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags 7022 128 64 1
+= 0 3
+cuKernelGetFunction 7021
+= 0 501 500 514 515
+= 98
+cuLibraryUnload 7020
+= 98
+""".replace("= 6 3 9 10", "= 0 6 3 9 10")
+
+
+def program(major: int) -> Path:
+    """The program of cudart_calls.c, linked to a stand-in."""
+    library = str(cudalib_path(f"libcudart.so.{major}"))
+    return compile_program((SUPPORT / "cudart_calls.c").read_text(), f"calls-{major}", *header_flags(major), library)
+
+
+def driver(major: int, failing: str = "none") -> Path:
+    """The driver of logging_driver.c; one of its functions fails."""
+    source = (SUPPORT / "logging_driver.c").read_text()
+    return compile_library(source, "libcuda.so.1", *header_flags(major), f"-DFAIL={failing}")
+
+
+def lines(major: int, part: str, failing: str = "none") -> list[str]:
+    """What the program and the driver print, without the start of the program."""
+    path = f"{driver(major, failing).parent}:{cudalib_path(f'libcudart.so.{major}').parent}"
+    command = [str(program(major)), part]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env={"LD_LIBRARY_PATH": path}
+    )
+    first, *rest = [line.rstrip() for line in done.stdout.splitlines()]
+    assert (first, done.stderr) == ("main", "")
+    return rest
+
+
+@EACH_MAJOR
+@pytest.mark.parametrize(("part", "expected"), [("memory", MEMORY), ("streams", STREAMS), ("kernels", KERNELS)])
+def test_every_argument_arrives_in_its_place(major, part, expected):
+    """All arguments differ, so one that stands in another's place is seen; nothing is called while a library loads."""
+    assert lines(major, part) == expected.strip().splitlines()
+
+
+def named(text: str) -> list[str]:
+    """The driver functions of an expected text."""
+    return sorted(set(re.findall(r"^cu\w+", text, re.MULTILINE)))
+
+
+@EACH_MAJOR
+@pytest.mark.parametrize(
+    ("part", "function"),
+    [(part, name) for part, text in (("memory", MEMORY), ("streams", STREAMS), ("kernels", KERNELS))
+     for name in named(text) if name != "cuLibraryUnload"],
+)  # fmt: skip
+def test_the_code_of_each_driver_function_is_passed_on(major, part, function):
+    """A launch that the driver refuses, a copy that fails: the runtime answers the driver's code."""
+    said = lines(major, part, function)
+    place = next(i for i, line in enumerate(said) if line.split()[0] == function)
+    code = next(line for line in said[place:] if line.startswith("= "))
+    assert code.split()[1] == str(LAUNCH_FAILED)
+
+
+@EACH_MAJOR
+def test_kernels_do_not_run_on_the_shims(major, tmp_path):
+    """A launch is refused, because the driver lacks a function or does not support it; nothing crashes."""
+    library = cudalib_path(f"libcudart.so.{major}")
+    done = run_program(
+        [program(major), "kernels", "streams"], library_path=[library.parent], directory=tmp_path / "run"
+    )
+    codes = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("=")]
+    assert done.returncode == 0
+    assert set(codes) <= {0, 52, UNKNOWN_FUNCTION, NEWER_DRIVER, NOT_SUPPORTED}
+    assert codes[5] in {NEWER_DRIVER, NOT_SUPPORTED}
+
+
+@EACH_MAJOR
+def test_thousands_of_kernels_are_registered_without_the_driver(major, tmp_path):
+    """As a large library does it at load: no driver call is made until the first question."""
+    asked = Runtime(tmp_path)(major, "runtime")
+    assert asked.calls == []
+    source = """
+        #include "runtime.h"
+        static char host[20000];
+        static const struct { int magic, version; const void *data; void *file; } code = {0x466243b1, 1, "CODE", 0};
+        int main(void) {
+            dim3 one = {1, 1, 1};
+            for (int n = 0; n < 3; n++) {
+                void **handle = __cudaRegisterFatBinary((void *)&code);
+                for (int i = 0; i < 20000; i++) {
+                    __cudaRegisterFunction(handle, host + i, 0, "kernel", -1, 0, 0, 0, 0, 0);
+                }
+                __cudaRegisterFatBinaryEnd(handle);
+                if (cudaLaunchKernel(host + 19999, one, one, 0, 0, 0) != cudaErrorCallRequiresNewerDriver) {
+                    return 1;
+                }
+                __cudaUnregisterFatBinary(handle);
+                if (cudaLaunchKernel(host + 19999, one, one, 0, 0, 0) != cudaErrorInvalidDeviceFunction) {
+                    return 2;
+                }
+            }
+            return 0;
+        }
+    """
+    library = cudalib_path(f"libcudart.so.{major}")
+    many = compile_program(source, f"many-{major}", *header_flags(major), str(library))
+    done = run_program([many], library_path=[library.parent], directory=tmp_path / "run")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
