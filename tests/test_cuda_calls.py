@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from vgpu_harness._wire import ffi
-from vgpu_harness.shims.inprocess import Cuda
+from vgpu_harness.host import Host, write_image, write_tree
+from vgpu_harness.host.faults import text_functions
+from vgpu_harness.shims.inprocess import Cuda, Nvml
 from vgpu_harness.trace import Kind, Trace, create_trace
 
 SUCCESS, INVALID_VALUE, NOT_INITIALIZED, INVALID_DEVICE = 0, 1, 3, 101
@@ -22,6 +24,14 @@ def traced(vgpu_image: Path, tmp_path: Path, monkeypatch):
         cuda.cuInit(0)
         cuda.records = lambda: [record for record in Trace.open(path) if record.kind == Kind.CALL][::-1]
         yield cuda
+
+
+def driver(host: Host, tmp_path: Path, function: str) -> Cuda | Nvml:
+    """The model that has a function, on a host."""
+    directory = tmp_path / function
+    directory.mkdir()
+    image = write_image(host, write_tree(host, directory / "tree"), directory / "image")
+    return Cuda(image) if function.startswith("cu") else Nvml(image)
 
 
 def faults(*tables: dict) -> pytest.MarkDecorator:
@@ -70,6 +80,49 @@ class TestFaults:
         """A call that answers no number is as it was."""
         assert traced.name()[0] == SUCCESS
         assert traced.records()[0].faulted is False
+
+    @faults({"function": "cuDeviceGetPCIBusId", "text": "00000000:00:05.0"})
+    def test_a_text_takes_the_place_of_the_models(self, traced):
+        """The program gets the fault's text, and the record shows what it got."""
+        out = ffi.new("char[32]")
+        assert (traced.cuDeviceGetPCIBusId(out, 32, 0), ffi.string(out)) == (SUCCESS, b"00000000:00:05.0")
+        assert (traced.records()[0].text, traced.records()[0].faulted) == ("00000000:00:05.0", True)
+
+    @faults({"function": "cuDeviceGetName", "text": "a long name"})
+    def test_a_text_is_cut_to_the_buffer(self, traced):
+        """With its NUL it fits into the size that the program gave, and not a byte beyond is touched."""
+        out = ffi.new("char[8]", b"########")
+        assert (traced.cuDeviceGetName(out, 5, 0), ffi.buffer(out)[:]) == (SUCCESS, b"a lo\0###")
+        assert traced.records()[0].text == "a lo"
+
+    @faults({"function": "cuDeviceGetName", "text": "other"})
+    def test_a_text_is_for_calls_that_answer(self, traced):
+        """Where the model refuses, nothing is written."""
+        out = ffi.new("char[8]", b"#######")
+        assert (traced.cuDeviceGetName(out, 8, 9), ffi.string(out)) == (INVALID_DEVICE, b"#######")
+        assert traced.records()[0].faulted is False
+
+    @faults({"function": "cuDeviceGetName", "text": "other", "result": 999})
+    def test_a_fault_may_have_text_and_result(self, traced):
+        """Both are the fault's."""
+        out = ffi.new("char[8]")
+        assert (traced.cuDeviceGetName(out, 8, 0), ffi.string(out)) == (999, b"other")
+
+    def test_every_function_with_a_text_takes_the_fault(self, tmp_path):
+        """Each function whose parameters hold a buffer and its size is one that a text fault can change."""
+        known = text_functions()
+        assert {"cuDeviceGetName", "nvmlSystemGetDriverVersion"} <= known
+        for name in known:
+            with driver(Host(faults=[{"function": name, "text": "other"}]), tmp_path, name) as model:
+                out, handle = ffi.new("char[96]"), ffi.new("nvmlDevice_t *")
+                if name.startswith("cu"):
+                    model.cuInit(0)
+                    arguments = (out, 96, 0)
+                else:
+                    model.nvmlInit_v2()
+                    model.nvmlDeviceGetHandleByIndex_v2(0, handle)
+                    arguments = (out, 96) if name.startswith("nvmlSystem") else (handle[0], out, 96)
+                assert (getattr(model, name)(*arguments), ffi.string(out)) == (SUCCESS, b"other"), name
 
     @faults({"function": "cuDeviceGet", "result": 46, "after": 2})
     def test_after_counts_calls_that_failed_too(self, traced):

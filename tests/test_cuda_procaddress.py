@@ -4,6 +4,8 @@ import pytest
 from support.entries import entries
 
 from vgpu_harness._wire import ffi, lib
+from vgpu_harness.shims.inprocess import Cuda
+from vgpu_harness.trace import Trace, create_trace
 
 SUCCESS, INVALID_VALUE, NOT_FOUND = 0, 1, 500
 FOUND, SYMBOL_NOT_FOUND, VERSION_NOT_SUFFICIENT = 0, 1, 2
@@ -120,12 +122,43 @@ def test_a_driver_does_not_know_what_is_newer_than_it(vgpu_cuda):
     assert ask(vgpu_cuda, "cuCtxCreate", 13000) == (SUCCESS, "cuCtxCreate_v4", FOUND)
 
 
+@pytest.mark.vgpu(
+    host={
+        "faults": [
+            {"library": "cuda", "missing_symbol": "cuCtxCreate_v4"},
+            {"library": "cuda", "missing_symbol": "cuCtxCreate_v2"},
+            {"library": "cuda", "missing_symbol": "cuMemGetInfo_v2"},
+            {"library": "cuda", "missing_symbol": "cuInit"},
+            {"library": "nvml", "missing_symbol": "cuMemAlloc_v2"},
+        ]
+    }
+)
+def test_a_missing_symbol_is_not_answered_either(vgpu_cuda):
+    """The next older step of the name is; a name without one is not found; another library's fault says nothing."""
+    assert ask(vgpu_cuda, "cuCtxCreate", 13000) == (SUCCESS, "cuCtxCreate_v3", FOUND)
+    assert ask(vgpu_cuda, "cuCtxCreate", 11000) == (SUCCESS, "cuCtxCreate", FOUND)
+    assert ask(vgpu_cuda, "cuMemGetInfo", 13000) == (SUCCESS, "cuMemGetInfo", FOUND)
+    assert ask(vgpu_cuda, "cuInit", 13000) == (SUCCESS, None, SYMBOL_NOT_FOUND)
+    assert ask(vgpu_cuda, "cuMemAlloc", 13000) == (SUCCESS, "cuMemAlloc_v2", FOUND)
+    assert vgpu_cuda.cuInit(0) == SUCCESS
+
+
 def test_every_function_of_the_list_can_be_asked_for(vgpu_cuda):
     """Each is the answer to its base name for some version."""
     versions = {since for _, since, _ in STEPS} | {4010, 11030}
     bases = {name.rsplit("_v", 1)[0] for name in entries("cuda")}
     answered = {ask(vgpu_cuda, base, version)[1] for base in bases for version in versions}
     assert answered - {None} == set(entries("cuda"))
+
+
+def test_the_record_of_a_private_table_has_its_uuid(vgpu_image, tmp_path):
+    """Which table was asked for stands in the trace as a UUID is written."""
+    path = create_trace(tmp_path / "trace", 1 << 20)
+    with Cuda(vgpu_image, trace=path) as cuda:
+        uuid = ffi.new("CUuuid *", {"bytes": bytes.fromhex("6bd5fb6c5bf4e74a8987d93912fd9df9")})
+        cuda.cuGetExportTable(ffi.new("void const **"), uuid)
+    asked = [record.text for record in Trace.open(path) if record.name == "cuGetExportTable"]
+    assert asked == ["6bd5fb6c-5bf4-e74a-8987-d93912fd9df9"]
 
 
 def test_there_are_no_private_tables(vgpu_cuda):

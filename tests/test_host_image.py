@@ -129,7 +129,7 @@ def test_gate(opened):
 
 
 def test_faults(opened):
-    """Function faults arrive in order with flags, result, value, after and delay; the other kinds are not for C."""
+    """Function faults arrive in order with all that they say; behind them what cuGetProcAddress is not to know."""
     image = opened(
         Host(
             faults=[
@@ -137,6 +137,8 @@ def test_faults(opened):
                 {"library": "cuda", "missing_symbol": "cuInit"},
                 {"function": "cuDeviceGetCount", "value": 0, "delay": 1.5},
                 {"function": "nvmlInit_v2", "delay": 0.25},
+                {"library": "nvml", "missing_symbol": "nvmlShutdown"},
+                {"function": "cuDeviceGetName", "text": "Grafikkarte Ü"},
             ]
         )
     )
@@ -145,12 +147,50 @@ def test_faults(opened):
         "cuInit",
         "cuDeviceGetCount",
         "nvmlInit_v2",
+        "cuDeviceGetName",
+        "cuInit",
     ]
     assert [(row.flags, row.result, row.value, row.after, row.delay_ms) for row in rows] == [
         (lib.VGPU_FAULT_RESULT, 802, 0, 2, 0),
         (lib.VGPU_FAULT_VALUE, 0, 0, 0, 1500),
         (0, 0, 0, 0, 250),
+        (lib.VGPU_FAULT_TEXT, 0, 0, 0, 0),
+        (lib.VGPU_FAULT_HIDDEN, 0, 0, 0, 0),
     ]
+    assert text(lib.vgpu_image_text(image, rows[3].text)) == "Grafikkarte Ü"
+
+
+def many_faults(missing):
+    """A host with 60 faults of functions and some missing symbols."""
+    symbols = [{"library": "cuda", "missing_symbol": f"cu{i}"} for i in range(missing)]
+    return Host(faults=[*[{"function": "cuInit", "delay": 1.0}] * 60, *symbols])
+
+
+def test_faults_of_all_kinds_fit_together(written):
+    """Faults of functions and missing symbols have 64 places between them."""
+    check_image(written(many_faults(missing=4)))
+
+
+def test_faults_that_do_not_fit_are_refused(written):
+    """The error counts both kinds."""
+    with pytest.raises(ImageError, match="60 faults of functions and 5 missing symbols"):
+        written(many_faults(missing=5))
+
+
+def test_a_text_outside_of_the_image_is_damage(written):
+    """A fault's text is inside the file, or the image is refused; without the flag nobody looks there."""
+    path = written(Host(faults=[{"function": "cuDeviceGetName", "text": "x"}]))
+    data = bytearray(path.read_bytes())
+    image = ffi.from_buffer("struct vgpu_image *", data)
+    row = ffi.cast("struct vgpu_fault *", ffi.cast("char *", image) + image.faults.offset)
+    row.text = 2**31
+    path.unlink()
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="a fault's text lies outside of the text"):
+        check_image(path)
+    row.flags = 0
+    path.write_bytes(data)
+    check_image(path)
 
 
 class TestPaths:

@@ -114,13 +114,16 @@ WRONG = [
     ),
     (
         lambda: Gpu(profile="h100"),
-        "Gpu: profile: unknown profile, got 'h100'; known are a100-80gb-sxm4, h100-80gb-hbm3",
+        (
+            "Gpu: profile: unknown profile, got 'h100'; known are a100-80gb-sxm4, h100-80gb-hbm3, h100-80gb-pcie, "
+            "l40s-48gb, rtx4090-24gb, t4-16gb"
+        ),
     ),
     (
         lambda: Gpu(profile="h100-80gb-hbm"),
         (
             "Gpu: profile: unknown profile, got 'h100-80gb-hbm'; did you mean 'h100-80gb-hbm3'? "
-            "(known are a100-80gb-sxm4, h100-80gb-hbm3)"
+            "(known are a100-80gb-sxm4, h100-80gb-hbm3, h100-80gb-pcie, l40s-48gb, rtx4090-24gb, t4-16gb)"
         ),
     ),
     (
@@ -194,8 +197,20 @@ WRONG = [
         ),
     ),
     (
+        lambda: Host(faults=[{"function": "cuInit", "text": "x"}]),
+        (
+            "Host: faults[0]: cuInit answers no text; use one of cuDeviceGetName, cuDeviceGetPCIBusId, "
+            "nvmlDeviceGetName, nvmlDeviceGetSerial, nvmlDeviceGetUUID, nvmlSystemGetDriverVersion, "
+            "nvmlSystemGetNVMLVersion"
+        ),
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuDeviceGetName", "text": "a\0b"}]),
+        "Host: faults[0]: text holds a NUL; write a text without \\u0000; C ends it there",
+    ),
+    (
         lambda: Host(faults=[{"function": "cuInit"}]),
-        "Host: faults[0]: a fault that changes nothing; give it result, value or delay",
+        "Host: faults[0]: a fault that changes nothing; give it result, value, text or delay",
     ),
     (
         lambda: Host(faults=[{"after": 1}]),

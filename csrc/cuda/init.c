@@ -59,7 +59,7 @@ CUresult vgpu_cuGetExportTable(struct vgpu_process *process, struct vgpu_call *c
     (void)process;
     if (pExportTableId != NULL) {
         vgpu_put_uuid(call->text, (const uint8_t *)pExportTableId->bytes);
-        call->event.text = call->text;
+        call->event.text = call->text + sizeof("GPU-") - 1;
     }
     if (ppExportTable != NULL) {
         *ppExportTable = NULL;

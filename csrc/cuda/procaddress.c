@@ -1,17 +1,19 @@
 /* cuGetProcAddress: which function of the list a name means for a program that was built for some version.
  *
  * The highest step that is no higher than the version asked for wins. A step that is newer than the host's driver is
- * not in its table. None of our functions has a per-thread-stream twin, for which flag 2 falls back to the plain one
- * (doc). */
+ * not in its table, and neither is one that a fault of the host hides. None of our functions has a per-thread-stream
+ * twin, for which flag 2 falls back to the plain one (doc). */
 #include <string.h>
 
 #include "cuda/model.h"
+#include "vgpu/image.h"
 
 static const struct {
+    const char *name;
     const char *base;
     int since;
 } steps[] = {
-#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) {#base, since},
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) {#name, #base, since},
 #include "cuda/cuda.def"
 };
 
@@ -21,12 +23,22 @@ enum {
         VGPU_PROC_PER_THREAD_STREAM, /* both together are accepted (measured on 535.261.03) */
 };
 
+static int hidden(const struct vgpu_image *image, const char *name) {
+    for (uint32_t i = 0; image != NULL && i < image->faults.count; i++) {
+        const struct vgpu_fault *fault = vgpu_image_fault(image, i);
+        if ((fault->flags & VGPU_FAULT_HIDDEN) != 0 && strcmp(vgpu_image_text(image, fault->function), name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int find(const struct vgpu_process *process, const char *symbol, int version, uint32_t *found) {
     int driver = process->image != NULL ? process->image->driver.cuda_version : VGPU_CUDA_OWN_VERSION;
     int status = VGPU_PROC_NOT_FOUND;
     int best = 0;
     for (uint32_t i = 0; i < STEPS; i++) {
-        if (steps[i].since > driver || strcmp(steps[i].base, symbol) != 0) {
+        if (steps[i].since > driver || strcmp(steps[i].base, symbol) != 0 || hidden(process->image, steps[i].name)) {
             continue;
         }
         if (steps[i].since > version) {

@@ -2,7 +2,7 @@
  *
  *   vgpu_call_begin  gate, fault (and its delay), lock, fork check
  *   the model        answers, and says what the trace should show
- *   vgpu_call_end    the fault's value, unlock, one CALL record, errno as it was
+ *   vgpu_call_end    the fault's value or text, unlock, one CALL record, errno as it was
  *
  * A model runs under the process's lock, so its own state needs none. */
 #ifndef VGPU_CALL_H

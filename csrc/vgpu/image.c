@@ -62,8 +62,12 @@ static const char *check_tables(const struct vgpu_image *image) {
         return "damaged: more faults than a process can count";
     }
     for (uint32_t i = 0; i < image->faults.count; i++) {
-        if (!text_fits(image, vgpu_image_fault(image, i)->function)) {
+        const struct vgpu_fault *fault = vgpu_image_fault(image, i);
+        if (!text_fits(image, fault->function)) {
             return "damaged: a fault's function lies outside of the text";
+        }
+        if ((fault->flags & VGPU_FAULT_TEXT) != 0 && !text_fits(image, fault->text)) {
+            return "damaged: a fault's text lies outside of the text";
         }
     }
     const struct vgpu_path *paths = (const struct vgpu_path *)((const char *)image + image->paths.offset);

@@ -75,6 +75,8 @@ struct vgpu_driver {
 enum vgpu_fault_flag {
     VGPU_FAULT_RESULT = 1, /* answer `result` and do not ask the model */
     VGPU_FAULT_VALUE = 2,  /* ask the model, then put `value` where its first output went */
+    VGPU_FAULT_TEXT = 4,   /* ask the model, then put `text` where its first text went, cut to the caller's size */
+    VGPU_FAULT_HIDDEN = 8, /* cuGetProcAddress does not know this function */
 };
 
 /* What one function does otherwise. The first fault that names the function and is past `after` holds. */
@@ -84,7 +86,7 @@ struct vgpu_fault {
     int32_t result;    /* CUresult, nvmlReturn_t; for a file function an errno */
     uint32_t after;    /* calls of this process that pass unharmed first */
     uint32_t delay_ms; /* slept before the answer */
-    uint32_t reserved;
+    uint32_t text;     /* text */
     int64_t value;
 };
 

@@ -16,6 +16,9 @@ from vgpu_harness.host.base import TEMPLATE, Model, wrong
 SONAMES = {"cuda": "libcuda.so.1", "nvml": "libnvidia-ml.so.1"}
 """DT_SONAME of the shims that stand in for a library of NVIDIA's, by the shim's short name."""
 
+TEXT_MAX = 255
+"""Characters in the text of a fault; NVIDIA's own buffers are shorter."""
+
 _CALL = "vgpu_call_"
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -39,6 +42,18 @@ def known_functions() -> frozenset[str]:
     return frozenset(entries | {ffi.string(name).decode() for name in files})
 
 
+def text_functions() -> frozenset[str]:
+    """Those of `known_functions` that write a text to a buffer of the caller's: they take it and its size."""
+    from vgpu_harness._wire import ffi, lib
+
+    found = set()
+    for entry in (name for name in dir(lib) if name.startswith(_CALL)):
+        arguments = [argument.cname for argument in ffi.typeof(getattr(lib, entry)).args]
+        if any(pair in {("char *", "int"), ("char *", "unsigned int")} for pair in itertools.pairwise(arguments)):
+            found.add(entry.removeprefix(_CALL))
+    return frozenset(found)
+
+
 def _function(name: str) -> str:
     known = known_functions()
     if name not in known:
@@ -60,6 +75,8 @@ class FunctionFault(Model):
     """Answered instead of asking the model: a CUresult, an nvmlReturn_t, or an errno for a file function."""
     value: int | None = Field(None, ge=-(2**63), lt=2**63)
     """Written where the function's first output goes."""
+    text: str | None = Field(None, max_length=TEXT_MAX)
+    """Written where the function's text goes, cut to the caller's buffer: a name, a bus id, a version, a UUID."""
     after: int = Field(0, ge=0, lt=2**32)
     """Calls that pass unharmed first."""
     delay: float = Field(0.0, ge=0.0, le=3600.0, allow_inf_nan=False)
@@ -67,13 +84,25 @@ class FunctionFault(Model):
 
     @model_validator(mode="after")
     def _does_something(self) -> "FunctionFault":
-        if self.result is None and self.value is None and self.delay == 0.0:
-            raise wrong("a fault that changes nothing", "give it result, value or delay")
+        if self.result is None and self.value is None and self.text is None and self.delay == 0.0:
+            raise wrong("a fault that changes nothing", "give it result, value, text or delay")
+        if self.text is not None:
+            self._has_text()
         return self
+
+    def _has_text(self) -> None:
+        if "\0" in str(self.text):
+            raise wrong("text holds a NUL", "write a text without \\u0000; C ends it there")
+        if self.function not in (known := text_functions()):
+            remedy = f"use one of {', '.join(sorted(known))}"
+            raise wrong(f"{self.function} answers no text", remedy)
 
 
 class SymbolFault(Model):
-    """A shim that lacks one of its symbols; made on a copy, by changing one byte of the name."""
+    """A shim that lacks one of its symbols; made on a copy, by changing one byte of the name.
+
+    The CUDA shim's cuGetProcAddress does not know the symbol either: it answers the next older one of the same name.
+    """
 
     library: Literal["exec", "syscall", "cuda", "nvml"]
     missing_symbol: Identifier

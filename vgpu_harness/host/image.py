@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vgpu_harness.errors import ImageError
-from vgpu_harness.host.faults import FunctionFault, ImageFault
+from vgpu_harness.host.faults import FunctionFault, ImageFault, SymbolFault
 from vgpu_harness.host.model import Gpu, Host
 from vgpu_harness.host.profile import attribute_ids
 from vgpu_harness.host.tree import Row, Tree
@@ -25,6 +25,7 @@ def write_image(host: Host, tree: Tree, path: str | os.PathLike[str]) -> Path:
         path: where to.
 
     Raises:
+        ImageError: the host has more faults than a process of the shims can count.
         OSError: the file cannot be written, or a file of the tree is gone.
     """
     path = Path(path)
@@ -84,13 +85,13 @@ class _Text:
 def _layout(host: Host, tree: Tree) -> bytes:
     from vgpu_harness._wire import ffi, lib
 
-    functions = [fault for fault in host.faults if isinstance(fault, FunctionFault)]
+    fault_rows = _fault_rows(host, lib.VGPU_FAULTS_MAX)
     rows = sorted(tree.rows, key=lambda row: (-len(os.fsencode(row.path)), row.path))
     attributes = [_attributes(gpu) for gpu in host.gpu]
 
     sizes: list[tuple[str, int]] = [("struct vgpu_gpu[]", len(host.gpu))]
     sizes += [("struct vgpu_attribute[]", len(found)) for found in attributes]
-    sizes += [("struct vgpu_fault[]", len(functions)), ("struct vgpu_path[]", len(rows))]
+    sizes += [("struct vgpu_fault[]", len(fault_rows)), ("struct vgpu_path[]", len(rows))]
     sizes += [("uint32_t[]", len(host.gate.allow)), ("uint32_t[]", len(host.gate.deny))]
     tables = [ffi.new(kind, count) for kind, count in sizes]
     spans, end = [], ffi.sizeof("struct vgpu_image")
@@ -107,7 +108,7 @@ def _layout(host: Host, tree: Tree) -> bytes:
         _fill_gpu(gpus[i], gpu, spans[1 + i])
         for j, (number, value) in enumerate(attributes[i]):
             lists[i][j] = (number, value)
-    for i, fault in enumerate(functions):
+    for i, fault in enumerate(fault_rows):
         _fill_fault(faults[i], fault, text, lib)
     for i, row in enumerate(rows):
         _fill_path(paths[i], row, text, lib)
@@ -139,6 +140,21 @@ def _layout(host: Host, tree: Tree) -> bytes:
         data[span["offset"] : span["offset"] + ffi.sizeof(table)] = ffi.buffer(table)
     data[text.offset :] = text.data
     return bytes(data)
+
+
+def _fault_rows(host: Host, most: int) -> list[FunctionFault | SymbolFault]:
+    """The faults that C has to know of, those of functions first: of several for one function the first one holds.
+
+    A missing symbol of the CUDA shim is among them, as cuGetProcAddress is not to know it either.
+    """
+    functions = [fault for fault in host.faults if isinstance(fault, FunctionFault)]
+    missing = [fault for fault in host.faults if isinstance(fault, SymbolFault) and fault.library == "cuda"]
+    if len(functions) + len(missing) > most:
+        raise ImageError(
+            f"{len(functions)} faults of functions and {len(missing)} missing symbols of the CUDA shim are more than "
+            f"the shims can count; write {most} or fewer together"
+        )
+    return [*functions, *missing]
 
 
 def _attributes(gpu: Gpu) -> list[tuple[int, int]]:
@@ -178,7 +194,10 @@ def _fill_gpu(out: Any, gpu: Gpu, attributes: dict[str, int]) -> None:
     out.attributes = attributes
 
 
-def _fill_fault(out: Any, fault: FunctionFault, text: _Text, lib: Any) -> None:
+def _fill_fault(out: Any, fault: FunctionFault | SymbolFault, text: _Text, lib: Any) -> None:
+    if isinstance(fault, SymbolFault):
+        out.function, out.flags = text.put(fault.missing_symbol), lib.VGPU_FAULT_HIDDEN
+        return
     out.function = text.put(fault.function)
     if fault.result is not None:
         out.flags |= lib.VGPU_FAULT_RESULT
@@ -186,6 +205,9 @@ def _fill_fault(out: Any, fault: FunctionFault, text: _Text, lib: Any) -> None:
     if fault.value is not None:
         out.flags |= lib.VGPU_FAULT_VALUE
         out.value = fault.value
+    if fault.text is not None:
+        out.flags |= lib.VGPU_FAULT_TEXT
+        out.text = text.put(fault.text)
     out.after = fault.after
     out.delay_ms = round(fault.delay * 1000)
 
