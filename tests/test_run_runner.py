@@ -19,7 +19,8 @@ from vgpu_harness.errors import HostError, ImageError, ProgramError, RunError, T
 from vgpu_harness.host import Host
 from vgpu_harness.run import Run
 from vgpu_harness.run import run as run_program
-from vgpu_harness.run.runner import NotMappedError, NotStartedError
+from vgpu_harness.run.child import NotStartedError
+from vgpu_harness.run.runner import NotMappedError
 from vgpu_harness.shims import shim_path
 from vgpu_harness.trace import Kind, Library
 
@@ -147,7 +148,7 @@ def test_nothing_survives_a_run(run: Callable[..., Run]) -> None:
 
 def test_processes_are_seen_with_and_without_the_shims(run: Callable[..., Run]) -> None:
     """A child whose environment was emptied is seen from outside, marked as untraced; one with it is traced."""
-    done = run("sh", "-c", "env -i sleep 0.3 & sleep 0.3 & wait")
+    done = run("sh", "-c", "env -i sleep 0.3 & sleep 0.3 & wait", host=preload("syscall"))
     sleeps = {process.traced: process for process in done.processes if "sleep" in process.argv[0]}
     assert set(sleeps) == {True, False}
     assert (sleeps[False].preloaded, sleeps[True].preloaded) == (False, True)

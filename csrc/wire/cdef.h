@@ -10,4 +10,5 @@
 
 #include "cuda/api.h"
 #include "nvml/api.h"
+#include "observe/ptrace.h"
 #include "syscall/names.h"

@@ -16,11 +16,15 @@ from vgpu_harness.cli import complain
 
 if TYPE_CHECKING:
     from vgpu_harness.run import Run
+    from vgpu_harness.run.child import Observe
 
 HARNESS_FAILED = 125
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 """As env(1) answers: the harness itself failed, the program cannot be executed, it was not found."""
+
+_SHOWN = 3
+"""So many programs that the shims did not reach are named; a script can start thousands."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -53,6 +57,13 @@ class Size(click.ParamType[int]):
 )
 @click.option("--trace-size", type=Size(), default="64M", show_default=True, help="Size of the trace, as in 64M.")
 @click.option("--timeout", type=float, metavar="S", help="End the program after S seconds.")
+@click.option(
+    "--observe",
+    type=click.Choice(["auto", "ptrace", "sampled"]),
+    default="auto",
+    show_default=True,
+    help="How its processes are seen: all of them by ptrace, or by looking at /proc now and then.",
+)
 @click.option("--no-audit", is_flag=True, help="Do not record which objects are mapped.")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep the files of the run in DIR.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARG]...")
@@ -65,6 +76,7 @@ def command(
     json_file: Path | None,
     trace_size: int,
     timeout: float | None,
+    observe: "Observe",
     no_audit: bool,
     keep: Path | None,
     program: tuple[str, ...],
@@ -93,6 +105,7 @@ def command(
                 trace_size=trace_size,
                 timeout=timeout if timeout is not None else math.inf,
                 audit=not no_audit,
+                observe=observe,
                 directory=directory,
             )
         )
@@ -110,7 +123,7 @@ def _check_writable(path: Path) -> None:
 def _run(program: tuple[str, ...], json_file: Path | None, **options: Any) -> int:
     from vgpu_harness.errors import VgpuHarnessError
     from vgpu_harness.run import run
-    from vgpu_harness.run.runner import NotStartedError
+    from vgpu_harness.run.child import NotStartedError
 
     try:
         done = run(program, pass_streams=True, check_mapped=False, **options)
@@ -137,7 +150,9 @@ def _status(done: "Run") -> int:
     if done.unmapped is not None:
         complain(f"{done.argv[0]}: {done.unmapped}")
         return HARNESS_FAILED
-    remarks = list(done.findings)
+    remarks = [*done.findings, *map(str, done.without_shims[:_SHOWN])]
+    if len(done.without_shims) > _SHOWN:
+        remarks.append(f"and {len(done.without_shims) - _SHOWN} more programs without shims, which --json lists")
     if done.timed_out:
         remarks.insert(0, f"{done.argv[0]}: ended, its time was over")
     if remarks:

@@ -1,23 +1,75 @@
-"""Which processes a run had, seen from outside: by looking at /proc every few milliseconds.
+"""The processes of a run, seen from outside: what each of them executed, and what of the shims reached it.
 
-The shims and the auditor report themselves; a process that neither of them is in shows only here. What lives for a
-shorter time than lies between two looks is not seen.
+The shims and the auditor report themselves; a process that neither of them is in shows only here. Two observers fill in
+these values: `vgpu_harness.run.tracer` is told of every process, `vgpu_harness.run.sampler` looks a hundred times a
+second.
 """
 
+import contextlib
 import os
-import select
-import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from struct import iter_unpack
+from typing import Any, Literal, Self
 
-INTERVAL = 0.01
-"""Seconds between two looks."""
+from vgpu_harness.errors import ShimError
+
+Observed = Literal["ptrace", "sampled"]
+"""How the processes of a run were seen: by events of the kernel, all of them, or by looking at /proc now and then."""
+
+SHIM_VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "VGPU_HOST", "VGPU_TRACE")
+"""The variables that carry the shims from a program to those that it starts."""
+
+# <elf.h>: what the kernel tells a program at its start, and the fields of an ELF header.
+_AT_BASE, _AT_SECURE = 7, 23
+_EI_CLASS, _E_TYPE, _E_MACHINE = 4, 16, 18
+_ELFCLASS32, _ELFCLASS64, _ET_DYN, _EM_X86_64 = 1, 2, 3, 62
+
+
+@dataclass(frozen=True)
+class Image:
+    """One program that a process executed.
+
+    Attributes:
+        program: path of the file, "" if that may not be read.
+        argv: its command line.
+        traced: its environment named the run's trace.
+        preloaded: its environment had an LD_PRELOAD.
+        secure: it was given other privileges than its caller had (AT_SECURE): ld.so then ignores LD_PRELOAD.
+        static: no dynamic linker runs in it.
+        foreign: it is no 64-bit x86-64 program.
+        lost: what the run's environment had and its own had not: a variable, or "LD_PRELOAD: PATH" for one entry.
+        caller: the program that the process was before; "" if that is not known.
+    """
+
+    program: str
+    argv: tuple[str, ...]
+    traced: bool
+    preloaded: bool
+    secure: bool = False
+    static: bool = False
+    foreign: bool = False
+    lost: tuple[str, ...] = ()
+    caller: str = ""
+
+    @property
+    def name(self) -> str:
+        """The program's name for a message."""
+        return Path(self.program or (self.argv[0] if self.argv else "") or "?").name
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """The image of a JSON object of `Process.to_json`."""
+        return cls(**{**entry, "argv": tuple(entry["argv"]), "lost": tuple(entry["lost"])})
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process as it was when it was last seen.
+    """A process of a run.
+
+    What it executes is told by `program` to `static`: of the last of its images, or, if it never executed anything
+    itself, of what its parent was when it was made.
 
     Attributes:
         pid: its number.
@@ -26,6 +78,10 @@ class Process:
         argv: its command line.
         traced: its environment named the run's trace; without, the shims have been taken out of its environment.
         preloaded: its environment had an LD_PRELOAD.
+        secure: it has other privileges than its caller (AT_SECURE): ld.so ignored LD_PRELOAD.
+        static: no dynamic linker runs in it.
+        status: its exit status, -n if signal n killed it; None if that was not seen.
+        images: each program that it executed, in turn; empty if it only ever was a copy of its parent.
     """
 
     pid: int
@@ -34,90 +90,142 @@ class Process:
     argv: tuple[str, ...]
     traced: bool
     preloaded: bool
+    secure: bool = False
+    static: bool = False
+    status: int | None = None
+    images: tuple[Image, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The process as a JSON object."""
-        return asdict(self) | {"argv": list(self.argv)}
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """The process of a JSON object of `to_json`."""
+        images = tuple(Image.from_json(image) for image in entry["images"])
+        return cls(**{**entry, "argv": tuple(entry["argv"]), "images": images})
 
 
-def _stat(pid: int) -> tuple[int, int] | None:
-    """Parent and session of a process (proc(5): fields 4 and 6 of stat; the name before them may hold anything)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return int(fields[1]), int(fields[3])
+@dataclass
+class Sighting:
+    """What an observer knows of a process so far; `image` is its parent's until it executes something itself."""
+
+    pid: int
+    parent: int
+    image: Image | None = None
+    images: list[Image] = field(default_factory=list)
+    status: int | None = None
+
+    def executed(self, image: Image | None) -> None:
+        """The process is another program now; None if it was gone before that could be read."""
+        if image is not None:
+            self.image = image
+            self.images.append(image)
+
+    def process(self) -> Process:
+        """The value."""
+        image = self.image or Image("", (), traced=False, preloaded=False)
+        return Process(
+            self.pid, self.parent, image.program, image.argv, image.traced, image.preloaded, image.secure, image.static,
+            self.status, tuple(self.images),
+        )  # fmt: skip
 
 
-class Observer:
-    """Watches a process and all that come from it."""
+class Signs:
+    """What in the environment of a run carries the shims; reads the images of its processes."""
 
-    def __init__(self, root: Process, trace: Path) -> None:
-        self._needle = b"\0VGPU_TRACE=" + os.fsencode(trace) + b"\0"
-        self._processes: dict[int, Process] = {root.pid: root}
-        self._others: set[int] = set()
-        self._root = root.pid
-        found = _stat(root.pid)
-        # Its own session, if it was given one: orphans stay in it.
-        self._session = root.pid if found is not None and found[1] == root.pid else None
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._given = {name: environment[name] for name in SHIM_VARIABLES if name in environment}
 
-    def look(self) -> None:
-        """Takes in what /proc shows now."""
-        for name in os.listdir("/proc"):  # noqa: PTH208 - three times as fast as iterdir, a hundred times a second
-            if name.isdecimal() and (pid := int(name)) not in self._others and pid not in self._processes:
-                self._meet(pid)
-        for pid, process in self._processes.items():
-            self._processes[pid] = self._seen_again(process)
+    def _lost(self, environment: Mapping[str, str]) -> tuple[str, ...]:
+        lost: list[str] = []
+        for name, given in self._given.items():
+            if not (has := environment.get(name, "")):
+                lost.append(name)
+            elif name.startswith("LD_"):
+                # LD_PRELOAD is split at spaces too, ld.so(8); no entry of a run's own has one.
+                lost += [
+                    f"{name}: {entry}" for entry in given.split(":") if entry not in has.replace(" ", ":").split(":")
+                ]
+            elif has != given:
+                lost.append(name)
+        return tuple(lost)
 
-    def _meet(self, pid: int) -> None:
-        found = _stat(pid)
-        if found is None:
-            return
-        parent, session = found
-        if parent not in self._processes and session != self._session:
-            self._others.add(pid)
-            return
-        self._processes[pid] = Process(pid, parent, "", (), traced=False, preloaded=False)
+    def read(self, pid: int, caller: str = "") -> Image | None:
+        """What the process executes now; None if it is gone.
 
-    def _seen_again(self, process: Process) -> Process:
-        place = Path(f"/proc/{process.pid}")
+        Args:
+            pid: the process.
+            caller: what it executed before.
+        """
+        place = Path(f"/proc/{pid}")
+        try:
+            argv = tuple(os.fsdecode(word) for word in (place / "cmdline").read_bytes().split(b"\0")[:-1])
+        except OSError:
+            return None
         try:
             program = str((place / "exe").readlink())
-            if program == process.program:
-                return process
-            argv = (place / "cmdline").read_bytes().split(b"\0")[:-1]
-            environment = b"\0" + (place / "environ").read_bytes()
+            block = (place / "environ").read_bytes()
+            auxiliary = (place / "auxv").read_bytes()
+        except PermissionError:
+            # It may do more than we may: only what everyone may read is known of it, and nothing once it has ended.
+            if not argv:
+                return None
+            return Image("", argv, traced=False, preloaded=False, secure=_has_other_user(place), caller=caller)
         except OSError:
-            return process
-        return replace(
-            process,
+            return None
+        environment = dict(word.split("=", 1) for word in os.fsdecode(block).split("\0") if "=" in word)
+        header = _header(place / "exe")
+        # The kernel writes auxv in words of the program's own class.
+        values = dict(iter_unpack("=II" if header[_EI_CLASS] == _ELFCLASS32 else "=QQ", auxiliary))
+        return Image(
             program=program,
-            argv=tuple(os.fsdecode(word) for word in argv),
-            traced=self._needle in environment,
-            preloaded=b"\0LD_PRELOAD=" in environment,
+            argv=argv,
+            traced="VGPU_TRACE" in self._given and environment.get("VGPU_TRACE") == self._given["VGPU_TRACE"],
+            preloaded="LD_PRELOAD" in environment,
+            secure=values.get(_AT_SECURE, 0) != 0,
+            static=values.get(_AT_BASE, 0) == 0 and not _is_linker(place / "exe", header),
+            foreign=header[_EI_CLASS] != _ELFCLASS64 or int.from_bytes(header[_E_MACHINE:], "little") != _EM_X86_64,
+            lost=self._lost(environment),
+            caller=caller,
         )
 
-    def watch(self, timeout: float) -> bool:
-        """Looks until the root process ends or `timeout` seconds are over; answers whether it has ended."""
-        deadline = time.monotonic() + timeout
-        try:
-            descriptor = os.pidfd_open(self._root)
-        except ProcessLookupError:
-            return True
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            while True:
-                self.look()
-                left = deadline - time.monotonic()
-                if poll.poll(1000 * max(0.0, min(INTERVAL, left))):
-                    return True
-                if left <= 0:
-                    return False
-        finally:
-            os.close(descriptor)
 
-    @property
-    def processes(self) -> tuple[Process, ...]:
-        """All that were seen, in the order in which they were."""
-        return tuple(self._processes.values())
+def auxiliary(pid: int) -> bytes:
+    """What the kernel told the program at its start, b"" if that may not be read.
+
+    A forked child has its parent's; each execve makes another (AT_RANDOM's address, AT_SYSINFO_EHDR).
+    """
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/auxv").read_bytes()
+    return b""
+
+
+def _header(path: Path) -> bytes:
+    """The start of an ELF header; of a program that may be executed and not read, that of an ordinary one."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if len(start := file.read(_E_MACHINE + 2)) == _E_MACHINE + 2:
+            return start
+    return b"\x7fELF" + bytes([_ELFCLASS64]) + bytes(11) + bytes([_ET_DYN, 0, _EM_X86_64, 0])
+
+
+def _is_linker(path: Path, header: bytes) -> bool:
+    """Is it a dynamic linker, executed as in `ld.so PROGRAM`? That has a soname, which static programs have not."""
+    if header[_E_TYPE] != _ET_DYN:
+        return False
+    from vgpu_harness.shims.elf import read_elf
+
+    try:
+        return read_elf(path).soname is not None
+    except ShimError:
+        return False
+
+
+def _has_other_user(place: Path) -> bool:
+    """Are real and effective user or group different (proc(5): the first two numbers of Uid and Gid in status)?"""
+    try:
+        lines = (place / "status").read_text().splitlines()
+    except OSError:
+        return False
+    numbers = [line.split()[1:3] for line in lines if line.startswith(("Uid:", "Gid:"))]
+    return any(real != effective for real, effective in numbers)

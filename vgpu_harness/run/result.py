@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from vgpu_harness.errors import RunError
-from vgpu_harness.run.observer import Process
+from vgpu_harness.run.observer import Observed, Process
+from vgpu_harness.run.shimless import Shimless
 from vgpu_harness.trace import Kind, Trace
 from vgpu_harness.trace.text import to_line
 
@@ -45,7 +46,9 @@ class Run:
         preload: the entries of LD_PRELOAD, in order.
         links: links that were made for the run, each with the library it leads to.
         environment: of the first process; only variables that may stand in a report.
-        processes: the processes that were seen, by sampling /proc.
+        processes: the processes that were seen.
+        observed: how they were seen: "ptrace" is all of them, "sampled" those that /proc showed now and then.
+        without_shims: programs of the run that the shims did not reach, each with the reason and the remedy.
         reaped: pids that were still alive at the end, and were ended.
         audit: was the auditor there to record what is mapped?
         findings: what is worth saying about the run itself, one sentence each.
@@ -65,6 +68,8 @@ class Run:
     links: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     processes: tuple[Process, ...] = ()
+    observed: Observed = "sampled"
+    without_shims: tuple[Shimless, ...] = ()
     reaped: tuple[int, ...] = ()
     audit: bool = True
     findings: tuple[str, ...] = ()
@@ -94,6 +99,7 @@ class Run:
             parts[-1] += " (its time was over)"
         parts.append(f"files:   {self.directory}")
         parts += [f"finding: {finding}" for finding in self.findings]
+        parts += [f"finding: {shimless}" for shimless in self.without_shims]
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             parts += _tail(name, text.splitlines(), lines)
         trace = self.trace
@@ -123,6 +129,8 @@ class Run:
             "links": self.links,
             "environment": self.environment,
             "processes": [process.to_json() for process in self.processes],
+            "observed": self.observed,
+            "without_shims": [shimless.to_json() for shimless in self.without_shims],
             "reaped": list(self.reaped),
             "findings": list(self.findings),
             "unmapped": self.unmapped,
@@ -172,17 +180,14 @@ class Run:
             preload=tuple(summary["preload"]),
             links=summary["links"],
             environment=summary["environment"],
-            processes=tuple(_process(entry) for entry in summary["processes"]),
+            processes=tuple(Process.from_json(entry) for entry in summary["processes"]),
+            observed=summary["observed"],
+            without_shims=tuple(Shimless(**entry) for entry in summary["without_shims"]),
             reaped=tuple(summary["reaped"]),
             audit=summary["audit"],
             findings=tuple(summary["findings"]),
             unmapped=summary["unmapped"],
         )
-
-
-def _process(entry: dict[str, Any]) -> Process:
-    known = {name: entry[name] for name in (f.name for f in fields(Process))}
-    return Process(**known | {"argv": tuple(entry["argv"])})
 
 
 def read_stream(path: Path) -> str:

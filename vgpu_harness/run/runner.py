@@ -1,32 +1,22 @@
 """Running one program on the simulated host."""
 
-import contextlib
 import os
-import resource
 import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from vgpu_harness.errors import HostError, RunError
+from vgpu_harness.errors import HostError, RunError, ShimError
 from vgpu_harness.host import Host, is_image
+from vgpu_harness.run.child import Child, Observe, RefusedError
 from vgpu_harness.run.delivery import Delivered, deliver
 from vgpu_harness.run.environment import build_environment, kept
-from vgpu_harness.run.observer import Observer, Process
 from vgpu_harness.run.program import Program, check_program
-from vgpu_harness.run.reaper import reap
 from vgpu_harness.run.result import SUMMARY_FILE, Run, read_stream
 from vgpu_harness.run.verify import find_out
 from vgpu_harness.shims.build import check_fresh
 from vgpu_harness.shims.paths import shim_path
 from vgpu_harness.trace import DEFAULT_SIZE, create_trace
-
-
-class NotStartedError(RunError):
-    """The kernel refused to execute the program; the cause is the OSError."""
 
 
 class NotMappedError(RunError):
@@ -117,6 +107,7 @@ def run(
     cwd: str | os.PathLike[str] | None = None,
     check_mapped: bool = True,
     pass_streams: bool = False,
+    observe: Observe = "auto",
 ) -> Run:
     """Runs a program on the simulated host and waits until it and all it started are gone.
 
@@ -135,9 +126,12 @@ def run(
         cwd: directory to start in; this process's own for None.
         check_mapped: raise if none of the shims was ever mapped.
         pass_streams: the program has this process's standard streams; nothing is captured.
+        observe: how its processes are seen: "ptrace" is all of them, "sampled" is by looking at /proc, "auto" the first
+            where it is allowed. See docs/processes.md.
 
     Raises:
         HostError, ImageError, ProgramError, ShimError, TraceError, RunError: a problem that was found before the start.
+        RefusedError: `observe` is "ptrace", and the kernel refuses that.
         NotStartedError: the kernel refused to execute the program.
         NotMappedError: see `check_mapped`.
     """
@@ -146,6 +140,8 @@ def run(
         raise RunError("no program: the command line is empty; give a program")
     if not timeout > 0:
         raise RunError(f"timeout {timeout}: is not above 0; give seconds")
+    if observe not in {"auto", "ptrace", "sampled"}:
+        raise RunError(f"observe {observe!r}: is none of 'auto', 'ptrace', 'sampled'; give one of them")
     check_fresh()
     start_in = Path(cwd).absolute() if cwd is not None else Path.cwd()
     described = load_host(host)
@@ -170,8 +166,12 @@ def run(
     except BaseException:
         _remove_new(path, before)
         raise
-    child = _Child(words, program, environment, path, trace_path, start_in)
-    child.run(timeout, input=input, pass_streams=pass_streams)
+    child = Child(words, program, environment, directory=path, trace=trace_path, cwd=start_in, observe=observe)
+    try:
+        child.run(timeout, input=input, pass_streams=pass_streams)
+    except (RefusedError, ShimError):
+        _remove_new(path, before)
+        raise
     result = _result(child, delivered, environment, audit)
     result.write()
     if check_mapped and result.unmapped is not None:
@@ -179,86 +179,10 @@ def run(
     return result
 
 
-class _Child:
-    """The first process of a run, from its start until nothing of it is left."""
-
-    def __init__(
-        self, words: list[str], program: Program, environment: dict[str, str], directory: Path, trace: Path, cwd: Path
-    ) -> None:
-        self.words = words
-        self.program = program
-        self.environment = environment
-        self.directory = directory
-        self.trace = trace
-        self.cwd = cwd
-        self.returncode = 0
-        self.pid = 0
-        self.duration = 0.0
-        self.timed_out = False
-        self.observer: Observer
-        self.reaped: tuple[int, ...] = ()
-
-    def run(self, timeout: float, *, input: str | bytes | None, pass_streams: bool) -> None:  # noqa: A002
-        with contextlib.ExitStack() as stack:
-            streams: dict[str, Any] = {}
-            if not pass_streams:
-                for name in ("stdout", "stderr"):
-                    streams[name] = stack.enter_context((self.directory / name).open("wb"))
-            if input is not None:
-                streams["stdin"] = stack.enter_context(tempfile.TemporaryFile())
-                streams["stdin"].write(input.encode() if isinstance(input, str) else input)
-                streams["stdin"].seek(0)
-            elif not pass_streams:
-                streams["stdin"] = subprocess.DEVNULL
-            started = time.monotonic()
-            process = self._start(streams, own_session=not pass_streams)
-            try:
-                self.timed_out = not self.observer.watch(timeout)
-            finally:
-                self._end(process)
-            self.duration = time.monotonic() - started
-
-    def _start(self, streams: dict[str, Any], *, own_session: bool) -> subprocess.Popen[bytes]:
-        try:
-            process = subprocess.Popen(
-                self.words,
-                executable=self.program.path,
-                env=self.environment,
-                cwd=self.cwd,
-                # With the terminal's streams it stays in the terminal's session: Ctrl-C is for it too.
-                start_new_session=own_session,
-                **streams,
-            )
-        except OSError as error:
-            raise NotStartedError(
-                f"{self.program.path}: cannot be executed: {error.strerror}; try it without the harness"
-            ) from error
-        self.pid = process.pid
-        first = Process(
-            process.pid, os.getpid(), str(self.program.binary), tuple(self.words), traced=True,
-            preloaded="LD_PRELOAD" in self.environment,
-        )  # fmt: skip
-        self.observer = Observer(first, self.trace)
-        # From outside: a preexec_fn would make the start a fork of this whole process. It may be gone or not be ours.
-        with contextlib.suppress(OSError):
-            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-        return process
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        import psutil
-
-        roots = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            roots.append(psutil.Process(process.pid))
-        ended = reap(self.trace, roots)
-        self.returncode = process.wait()
-        self.reaped = tuple(pid for pid in ended if pid != process.pid)
-
-
-def _result(child: _Child, delivered: Delivered, environment: dict[str, str], audit: bool) -> Run:
+def _result(child: Child, delivered: Delivered, environment: dict[str, str], audit: bool) -> Run:
     path = child.directory
     run_ = Run(
-        argv=tuple(child.words),
+        argv=child.words,
         returncode=child.returncode,
         stdout=read_stream(path / "stdout"),
         stderr=read_stream(path / "stderr"),
@@ -270,7 +194,8 @@ def _result(child: _Child, delivered: Delivered, environment: dict[str, str], au
         preload=delivered.preload,
         links={str(at): str(library) for at, library in delivered.links.items()},
         environment=kept(environment),
-        processes=child.observer.processes,
+        processes=child.processes,
+        observed=child.observed,
         reaped=child.reaped,
         audit=audit,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from vgpu_harness._wire import lib
 from vgpu_harness.run.program import Program
 from vgpu_harness.run.result import Run
+from vgpu_harness.run.shimless import without_shims
 from vgpu_harness.trace import Kind, Library
 
 _IGNORED = re.compile(
@@ -64,7 +65,7 @@ def why_not_mapped(run: Run, program: Program) -> str | None:
 
 
 def find_out(run: Run, program: Program) -> Run:
-    """The run with its findings, and the reason if none of its shims was mapped."""
+    """The run with its findings, what the shims did not reach, and the reason if none of them was mapped."""
     findings = list(program.findings)
     for path, reason in ignored_by_linker(run.stderr).items():
         findings.append(f"ld.so ignored {path} ({reason})")
@@ -78,4 +79,7 @@ def find_out(run: Run, program: Program) -> Run:
     findings += [f"the shims refused the host image: {reason}" for reason in refused]
     if run.trace.dropped:
         findings.append(f"the trace was full and dropped {run.trace.dropped} records; give a larger --trace-size")
-    return replace(run, findings=tuple(findings), unmapped=why_not_mapped(run, program))
+    bare = without_shims(
+        run.processes, run.preload, run.trace.records, recorded=run.audit and not run.trace.dropped
+    )  # fmt: skip
+    return replace(run, findings=tuple(findings), without_shims=bare, unmapped=why_not_mapped(run, program))
