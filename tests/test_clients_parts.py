@@ -12,6 +12,7 @@ from support.clients import Installation
 from support.compile import compile_library, compile_program
 
 from vgpu_harness.shims import client_path
+from vgpu_harness.shims.elf import read_elf
 
 CLIENTS = Path(__file__).parents[1] / "csrc" / "clients"
 
@@ -29,7 +30,7 @@ static int json(void) {
     size_t size;
     while (scanf("%zu%*c", &size) == 1) {
         char *text = malloc(size ? size : 1); /* exactly as long: a read past the end is seen */
-        struct b_devices devices = {0};
+        struct devices devices = {0};
         if (text == NULL || fread(text, 1, size, stdin) != size) {
             return 1;
         }
@@ -38,7 +39,7 @@ static int json(void) {
         printf("%d %s", result, written);
         free(written);
         free(text);
-        b_devices_free(&devices);
+        devices_free(&devices);
     }
     return 0;
 }
@@ -83,7 +84,7 @@ DEVICE = {
 @pytest.fixture(scope="module")
 def parts() -> Path:
     """The program above, linked with the clients' sources."""
-    sources = [CLIENTS / "ollama" / f"{name}.c" for name in ("b_json", "b_devices", "glob", "log", "text")]
+    sources = [CLIENTS / "ollama" / f"{name}.c" for name in ("b_json", "devices", "glob", "json", "log", "text")]
     content = hashlib.sha256(
         b"".join(p.read_bytes() for p in [*sources, *sorted(CLIENTS.glob("ollama/*.h"))])
     ).hexdigest()
@@ -220,13 +221,14 @@ def test_the_backend_binds_eleven_names_directly(major: int) -> None:
     """The library needs libcuda.so.1 and exactly the eleven names of the original, has no RPATH, and exports two."""
     from elftools.elf.elffile import ELFFile
 
-    with client_path(f"ggml/cuda_v{major}/libggml-cuda.so").open("rb") as file:
+    path = client_path(f"ggml/cuda_v{major}/libggml-cuda.so")
+    with path.open("rb") as file:
         elf = ELFFile(file)
         tags = list(elf.get_section_by_name(".dynamic").iter_tags())
         symbols = list(elf.get_section_by_name(".dynsym").iter_symbols())
     assert {tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED"} >= {"libcuda.so.1"}
     assert not [tag for tag in tags if tag.entry.d_tag in {"DT_RPATH", "DT_RUNPATH"}]
-    wanted = {symbol.name for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF" and symbol.name.startswith("cu")}
+    wanted = {name for name, version in read_elf(path).required if name.startswith("cu") and version == ""}
     exported = {s.name for s in symbols if s["st_shndx"] != "SHN_UNDEF" and s["st_info"]["bind"] == "STB_GLOBAL"}
     assert wanted == DIRECT
     assert exported == {"ggml_backend_init", "ggml_log_set"}
@@ -259,7 +261,7 @@ def test_a_buffer_is_made_of_virtual_memory(tmp_path: Path) -> None:
     program = compile_program(BUFFERS, "buffers", f"-I{CLIENTS}")
     library = installation.library_directory / "cuda_v13" / "libggml-cuda.so"
     log = tmp_path / "calls"
-    environment = {"LD_LIBRARY_PATH": str(installation.library_directory), "FAKE_LOG": str(log)}
+    environment = {"LD_LIBRARY_PATH": f"{installation.library_directory}:{library.parent}", "FAKE_LOG": str(log)}
     done = subprocess.run([program, library], env=environment, capture_output=True, timeout=10, check=False)
     assert done.returncode == 0
     made = ["cuMemCreate", "cuMemAddressReserve", f"cuMemMap {4 << 20}", "cuMemRelease", "cuMemSetAccess"]

@@ -1,13 +1,16 @@
-/* The VMM pool of ggml-cuda.cu: reserve addresses, create memory, map it, allow access. With the calls of the start,
- * these are the eleven names that RTLD_NOW needs from libcuda.so.1. */
+/* What ggml_backend_cuda_context of ggml-cuda.cu holds: the VMM pool (reserve addresses, create memory, map it, allow
+ * access) and the cuBLAS handle. With the calls of the start, these are the eleven names that RTLD_NOW needs from
+ * libcuda.so.1. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cudalibs/cublas.h"
 #include "ggml.h"
 
 struct buffer {
+    cublasHandle_t blas;
     unsigned long long address;
     unsigned long long handle;
     size_t size;
@@ -24,6 +27,14 @@ void ggml_cu_check(cu_result code, const char *statement, int line) {
     fprintf(stderr, "CUDA error: %s\n  %s\n", text, statement);
     ggml_abort("ggml-cuda.cu", line, "CUDA error");
 }
+
+static void cublas_check(cublasStatus_t status, const char *statement, int line) {
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        fprintf(stderr, "CUDA error: %s\n  %s\n", cublasGetStatusString(status), statement);
+        ggml_abort("ggml-cuda.cu", line, "CUDA error");
+    }
+}
+#define CUBLAS_CHECK(call) cublas_check((call), #call, __LINE__)
 
 void ggml_allocation_prop(cu_device handle, struct cu_allocation_prop *prop) {
     memset(prop, 0, sizeof *prop);
@@ -47,6 +58,8 @@ void *ggml_buffer_new(cu_device handle, size_t granularity, size_t size) {
     CU_CHECK(cuMemMap(buffer->address, buffer->size, 0, buffer->handle, 0));
     CU_CHECK(cuMemRelease(buffer->handle));
     CU_CHECK(cuMemSetAccess(buffer->address, buffer->size, &access, 1));
+    CUBLAS_CHECK(cublasCreate_v2(&buffer->blas));
+    CUBLAS_CHECK(cublasSetMathMode(buffer->blas, CUBLAS_TF32_TENSOR_OP_MATH));
     return buffer;
 }
 
@@ -55,6 +68,7 @@ void ggml_buffer_free(void *memory) {
     if (buffer == NULL) {
         return;
     }
+    CUBLAS_CHECK(cublasDestroy_v2(buffer->blas));
     CU_CHECK(cuMemUnmap(buffer->address, buffer->size));
     CU_CHECK(cuMemAddressFree(buffer->address, buffer->size));
     free(buffer);

@@ -97,10 +97,10 @@ static struct ggml_backend_reg *load_backend(const char *path) {
     return reg;
 }
 
-static void list_devices(const struct ggml_backend_reg *reg, const struct strings *paths, struct b_devices *devices) {
+static void list_devices(const struct ggml_backend_reg *reg, const struct strings *paths, struct devices *devices) {
     for (size_t i = 0; i < reg->device_count(); i++) {
         struct ggml_device_props props;
-        struct b_device device = {0};
+        struct device device = {0};
         reg->device_props(i, &props);
         reg->device_memory(i, &device.free, &device.total);
         snprintf(device.id, sizeof device.id, "%s", props.id);
@@ -116,7 +116,7 @@ static void list_devices(const struct ggml_backend_reg *reg, const struct string
         for (size_t k = 0; k < paths->count; k++) {
             strings_add(&device.library_path, paths->items[k]);
         }
-        b_devices_add(devices, &device);
+        devices_add(devices, &device);
     }
 }
 
@@ -154,7 +154,7 @@ static void log_system(const struct ggml_backend_reg *reg) {
     strings_free(&features);
 }
 
-void b_backend_devices(struct b_devices *devices) {
+void b_backend_devices(struct devices *devices) {
     struct layout layout;
     struct strings paths = {0};
     struct ggml_backend_reg *reg = NULL;

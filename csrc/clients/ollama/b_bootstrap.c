@@ -8,66 +8,36 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ollama/environment.h"
 #include "ollama/gen_b.h"
 #include "ollama/http.h"
 #include "ollama/log.h"
 #include "ollama/spawn.h"
 
-extern char **environ;
-
 enum { TICK_NS = 10000000 };
 
-static int has_name(const char *item, const char *name) {
-    size_t length = strlen(name);
-    return strncmp(item, name, length) == 0 && item[length] == '=';
-}
+static const char *const shown_names[] = {"OLLAMA_", "CUDA_", "ROCR_", "ROCM_", "HIP_",
+                                          "GPU_",    "HSA_",  "GGML_", "PATH=", "LD_LIBRARY_PATH="};
 
-/* LD_LIBRARY_PATH and OLLAMA_LIBRARY_PATH are replaced, `extra` added; the rest is inherited unless a host that
- * rebuilds its children's environment is played. */
-static void child_environment(const struct b_server *server, const struct strings *directories,
+/* LD_LIBRARY_PATH and OLLAMA_LIBRARY_PATH are replaced. */
+static void child_environment(const struct server *server, const struct strings *directories,
                               const struct strings *extra, struct strings *items) {
     const char *inherited = getenv("LD_LIBRARY_PATH");
+    struct strings changes = {0};
     char *front = strings_join(directories, ":");
-    for (char **item = environ; *item != NULL; item++) {
-        int replaced = has_name(*item, "LD_LIBRARY_PATH") || has_name(*item, "OLLAMA_LIBRARY_PATH");
-        for (size_t i = 0; i < extra->count; i++) {
-            const char *equals = strchr(extra->items[i], '=');
-            size_t length = equals == NULL ? 0 : (size_t)(equals - extra->items[i]) + 1;
-            replaced |= length > 0 && strncmp(*item, extra->items[i], length) == 0;
-        }
-        int kept = !server->rebuild_child_environment || has_name(*item, "PATH") || has_name(*item, "HOME");
-        if (!replaced && kept) {
-            strings_add(items, *item);
-        }
-    }
-    strings_addf(items, "LD_LIBRARY_PATH=%s%s%s", front, inherited == NULL || *inherited == '\0' ? "" : ":",
+    strings_addf(&changes, "LD_LIBRARY_PATH=%s%s%s", front, inherited == NULL || *inherited == '\0' ? "" : ":",
                  inherited == NULL ? "" : inherited);
-    strings_addf(items, "OLLAMA_LIBRARY_PATH=%s", front);
+    strings_addf(&changes, "OLLAMA_LIBRARY_PATH=%s", front);
     for (size_t i = 0; i < extra->count; i++) {
-        strings_add(items, extra->items[i]);
+        strings_add(&changes, extra->items[i]);
     }
+    environment_of_child(&changes, server->rebuild_child_environment, items);
+    strings_free(&changes);
     free(front);
 }
 
-/* llm/server.go filteredEnv: LD_PRELOAD is never shown, whatever the child has. */
-static void log_environment(const struct strings *items) {
-    static const char *const prefixes[] = {"OLLAMA_", "CUDA_", "ROCR_", "ROCM_", "HIP_",
-                                           "GPU_",    "HSA_",  "GGML_", "PATH=", "LD_LIBRARY_PATH="};
-    struct strings shown = {0};
-    for (size_t i = 0; i < items->count; i++) {
-        for (size_t k = 0; k < sizeof prefixes / sizeof prefixes[0]; k++) {
-            if (strncmp(items->items[i], prefixes[k], strlen(prefixes[k])) == 0) {
-                strings_add(&shown, items->items[i]);
-                break;
-            }
-        }
-    }
-    log_items(LOG_DEBUG, "server.go:431", "subprocess", &shown);
-    strings_free(&shown);
-}
-
 /* 0, or an errno. */
-static int start_runner(const struct b_server *server, const struct strings *directories, const struct strings *extra,
+static int start_runner(const struct server *server, const struct strings *directories, const struct strings *extra,
                         int port, struct child *child) {
     struct strings environment = {0};
     char number[16];
@@ -80,13 +50,14 @@ static int start_runner(const struct b_server *server, const struct strings *dir
     child_environment(server, directories, extra, &environment);
     char *command = text_format("%s runner --ollama-engine --port %d", program, port);
     log_line(LOG_INFO, "server.go:430", "starting runner", "cmd", command, NULL);
-    log_environment(&environment);
+    environment_log("server.go:431", &environment, shown_names, sizeof shown_names / sizeof shown_names[0]);
     char **envp = calloc(environment.count + 1, sizeof *envp);
     if (envp == NULL) {
         abort();
     }
     memcpy(envp, environment.items, environment.count * sizeof *envp);
-    int error = spawn_start(child, program, argv, envp, log_threshold() != LOG_TRACE);
+    int output = log_threshold() == LOG_TRACE ? SPAWN_INHERITED : SPAWN_NOWHERE;
+    int error = spawn_start(child, program, argv, envp, output, output);
     free(envp);
     free(command);
     strings_free(&environment);
@@ -103,7 +74,7 @@ static void sleep_tick(int64_t deadline) {
 }
 
 /* NULL, or why there are no devices; the caller frees it. */
-static char *ask_runner(int port, struct child *child, int64_t deadline, struct b_devices *found) {
+static char *ask_runner(int port, struct child *child, int64_t deadline, struct devices *found) {
     for (;;) {
         struct http_answer answer = {0};
         sleep_tick(deadline);
@@ -138,21 +109,6 @@ static char *ask_runner(int port, struct child *child, int64_t deadline, struct 
     }
 }
 
-/* A Go map prints as map[A:1 B:2], sorted. */
-static char *show_map(const struct strings *extra) {
-    struct strings pairs = {0};
-    for (size_t i = 0; i < extra->count; i++) {
-        const char *equals = strchr(extra->items[i], '=');
-        strings_addf(&pairs, "%.*s:%s", (int)(equals - extra->items[i]), extra->items[i], equals + 1);
-    }
-    strings_sort(&pairs);
-    char *inner = strings_join(&pairs, " ");
-    char *map = text_format("map[%s]", inner);
-    free(inner);
-    strings_free(&pairs);
-    return map;
-}
-
 static void report_failure(const struct child *child, const char *paths, const char *map, const char *error) {
     if (child->exited && WIFEXITED(child->status)) {
         char code[16];
@@ -165,7 +121,7 @@ static void report_failure(const struct child *child, const char *paths, const c
     }
 }
 
-static void report_devices(const struct b_devices *found, const char *paths) {
+static void report_devices(const struct devices *found, const char *paths) {
     struct strings ids = {0};
     for (size_t i = 0; i < found->count; i++) {
         strings_add(&ids, found->items[i].id);
@@ -177,13 +133,13 @@ static void report_devices(const struct b_devices *found, const char *paths) {
     strings_free(&ids);
 }
 
-void b_bootstrap(const struct b_server *server, int64_t deadline, const struct strings *directories,
-                 const struct strings *extra, struct b_devices *found) {
+void b_bootstrap(const struct server *server, int64_t deadline, const struct strings *directories,
+                 const struct strings *extra, struct devices *found) {
     struct child child = {0};
     char took[32];
     int64_t started = clock_now();
     char *paths = strings_go(directories);
-    char *map = show_map(extra);
+    char *map = environment_map(extra);
     log_line(LOG_TRACE, "runner.go:466", "starting runner for device discovery", "libDirs", paths, "extraEnvs", map,
              NULL);
     int port;

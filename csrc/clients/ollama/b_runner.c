@@ -1,36 +1,15 @@
 /* runner/ollamarunner: the child that loads the backends and answers GET /info. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ollama/fault.h"
 #include "ollama/gen_b.h"
 #include "ollama/http.h"
 #include "ollama/log.h"
 #include "ollama/raw.h"
-
-/* A runner is a Go program: C's abort() or a fault in a backend ends as a Go traceback and exit status 2, not as a
- * signal. */
-static void die_as_go(int number) {
-    static const char abort_text[] = "SIGABRT: abort\n";
-    static const char fault_text[] = "SIGSEGV: segmentation violation\n";
-    if (number == SIGABRT) {
-        raw_write(STDERR_FILENO, abort_text, sizeof abort_text - 1);
-    } else {
-        raw_write(STDERR_FILENO, fault_text, sizeof fault_text - 1);
-    }
-    _exit(2);
-}
-
-static void catch_faults(void) {
-    static const int numbers[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-    struct sigaction action = {.sa_handler = die_as_go};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        sigaction(numbers[i], &action, NULL);
-    }
-}
 
 /* The runner writes an empty model for its backend to open. NULL, or the error's text; the caller frees it. */
 static char *make_dummy_model(void) {
@@ -57,7 +36,7 @@ static char *make_dummy_model(void) {
 }
 
 static void answer_info(int connection) {
-    struct b_devices devices = {0};
+    struct devices devices = {0};
     char *error = make_dummy_model();
     if (error != NULL) {
         http_answer(connection, 500, "text/plain; charset=utf-8", error);
@@ -68,13 +47,13 @@ static void answer_info(int connection) {
     char *body = b_devices_write(&devices);
     http_answer(connection, 200, "application/json", body);
     free(body);
-    b_devices_free(&devices);
+    devices_free(&devices);
 }
 
 int b_runner(int port) {
     char path[64];
     log_line(LOG_INFO, "runner.go:1429", "starting ollama engine", NULL);
-    catch_faults();
+    fault_catch();
     int listener = http_listen(port);
     if (listener < 0) {
         log_line(LOG_ERROR, "runner.go:1459", "Listen error", "error", strerror(errno), NULL);

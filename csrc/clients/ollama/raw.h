@@ -35,6 +35,18 @@ static inline long raw_write(int fd, const void *buffer, size_t size) {
     return raw_call(SYS_write, fd, (long)buffer, (long)size, 0);
 }
 
+/* Stops at the first error: there is nobody to tell. */
+static inline void raw_write_all(int fd, const char *bytes, size_t size) {
+    while (size > 0) {
+        long written = raw_write(fd, bytes, size);
+        if (written <= 0) {
+            return;
+        }
+        bytes += written;
+        size -= (size_t)written;
+    }
+}
+
 /* AT_SYMLINK_NOFOLLOW in `flags` makes it Go's os.Lstat. */
 static inline int raw_stat(const char *path, struct stat *found, int flags) {
     return (int)raw_call(SYS_newfstatat, AT_FDCWD, (long)path, (long)found, flags);

@@ -6,9 +6,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #include "ollama/raw.h"
+#include "ollama/text.h"
 
 enum { STACK_SIZE = 16384 };
 
@@ -16,7 +18,7 @@ struct start {
     const char *program;
     char *const *argv;
     char *const *envp;
-    int quiet;
+    int outputs[2];
     long error;
 };
 
@@ -27,8 +29,11 @@ static void run_child(struct start *start) {
         return;
     }
     start->error = raw_call(SYS_dup3, null, 0, 0, 0);
-    for (int fd = 1; fd <= 2 && start->quiet && start->error >= 0; fd++) {
-        start->error = raw_call(SYS_dup3, null, fd, 0, 0);
+    for (int fd = 1; fd <= 2 && start->error >= 0; fd++) {
+        int wanted = start->outputs[fd - 1];
+        if (wanted != SPAWN_INHERITED) {
+            start->error = raw_call(SYS_dup3, wanted == SPAWN_NOWHERE ? null : wanted, fd, 0, 0);
+        }
     }
     if (start->error >= 0) {
         start->error = raw_call(SYS_execve, (long)start->program, (long)start->argv, (long)start->envp, 0);
@@ -59,9 +64,9 @@ static long clone_and_run(struct start *start, char *stack_top) {
     return result;
 }
 
-int spawn_start(struct child *child, const char *program, char *const argv[], char *const envp[], int quiet) {
+int spawn_start(struct child *child, const char *program, char *const argv[], char *const envp[], int out, int err) {
     _Alignas(16) char stack[STACK_SIZE];
-    struct start start = {program, argv, envp, quiet, 0};
+    struct start start = {program, argv, envp, {out, err}, 0};
     child->exited = 0;
     child->status = 0;
     long pid = clone_and_run(&start, stack + sizeof stack);
@@ -96,4 +101,15 @@ void spawn_kill(struct child *child) {
         raw_call(SYS_kill, child->pid, SIGKILL, 0, 0);
         child->exited = wait_for(child, 0);
     }
+}
+
+char *spawn_status(const struct child *child) {
+    if (WIFEXITED(child->status)) {
+        return text_format("exit status %d", WEXITSTATUS(child->status));
+    }
+    /* Go's names are lower case and its own; libc's differ in the first letter for those that end a client */
+    char *text = text_format("signal: %s%s", strsignal(WTERMSIG(child->status)),
+                             WCOREDUMP(child->status) ? " (core dumped)" : "");
+    text[8] |= 0x20;
+    return text;
 }

@@ -8,9 +8,15 @@ struct child {
     int status; /* as wait4 gives it, once `exited` */
 };
 
-/* 0, or an errno: the program could not be started. `quiet`: its stdout and stderr go to /dev/null. */
-int spawn_start(struct child *child, const char *program, char *const argv[], char *const envp[], int quiet);
+/* Where a child's stdout or stderr goes: one of these, or a descriptor. */
+enum { SPAWN_INHERITED = -1, SPAWN_NOWHERE = -2 };
+
+/* 0, or an errno: the program could not be started. */
+int spawn_start(struct child *child, const char *program, char *const argv[], char *const envp[], int out, int err);
 int spawn_has_exited(struct child *child);
 void spawn_kill(struct child *child); /* SIGKILL, and wait */
+
+/* "exit status 1" or "signal: aborted (core dumped)", as os.ProcessState prints it; the caller frees it. */
+char *spawn_status(const struct child *child);
 
 #endif
