@@ -12,6 +12,7 @@ import pytest
 COMMAND = [sys.executable, "-m", "vgpu_harness"]
 JSON_KEYS = [
     *("schema", "generation", "library", "pci_id", "devices", "stages", "stopped_at", "cause", "remedy", "findings"),
+    "processes",
 ]
 SMALL = ["--trace-size", "1M"]
 BROKEN = '[[faults]]\nfunction = "cuInit"\nresult = 802\n'
@@ -45,11 +46,11 @@ def scratch(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_default_host_is_found_by_both_generations(scratch: Path) -> None:
+def test_the_default_host_is_found_by_all_generations(scratch: Path) -> None:
     """Without options each generation answers cuda with the GPU's address, exit status 0, and nothing is left."""
     done = harness("discover", *SMALL, TMPDIR=str(scratch))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("library=cuda pci_id=0000:00:05.0") == 2
+    assert done.stdout.count("library=cuda pci_id=0000:00:05.0") == 3
     assert "\x1b" not in done.stdout
     assert list(scratch.iterdir()) == []
 
@@ -58,7 +59,7 @@ def test_json_has_the_promised_form() -> None:
     """A list of one object a generation, with exactly the promised keys."""
     done = harness("discover", "--json", *SMALL)
     verdicts = json.loads(done.stdout)
-    assert [verdict["generation"] for verdict in verdicts] == ["a", "b"]
+    assert [verdict["generation"] for verdict in verdicts] == ["a", "b", "c"]
     for verdict in verdicts:
         assert list(verdict) == JSON_KEYS
         assert [list(stage) for stage in verdict["stages"]] == [["stage", "title", "status", "evidence"]] * 15
@@ -96,6 +97,8 @@ def test_trace_funnel_gives_the_same_json(broken_host: Path, tmp_path: Path) -> 
         (["--host", "/nonexistent/host.toml"], "/nonexistent/host.toml"),
         (["--trace-size", "x"], "x"),
         (["--keep", "/dev/null/x"], "/dev/null"),
+        (["--libraries", "/nonexistent/lib"], "/nonexistent/lib: is not a directory of libraries"),
+        (["--libraries", "/proc/self"], "/proc/self: has no library"),
         (["--nonsense"], "--nonsense"),
     ],
 )

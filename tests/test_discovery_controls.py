@@ -7,78 +7,55 @@ shims, and comes out the same. The same host without the fault reaches cuda.
 
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.controls import Control, discovered, fault, made
 
-from vgpu_harness.discovery import Verdict, discover, verdict_of
-from vgpu_harness.discovery.clients import RUNTIME_SYMBOLS_B, SYMBOLS_A
-from vgpu_harness.host import Host
-from vgpu_harness.shims import client_path, shim_path
+from vgpu_harness.discovery.clients import MEMORY_SYMBOLS, RUNTIME_SYMBOLS, SYMBOLS_A
+from vgpu_harness.shims import shim_path
 
-TRACE_SIZE = 1 << 20
 NO_SHIM = "/nonexistent/libvgpu-cuda.so"
 OTHER_UUID = "GPU-ffffffff-ffff-ffff-ffff-ffffffffffff"
 DELAY = 2.0
 SCALE = 0.05  # of 30 s: 1.5 s, less than the delay
 
 
-@dataclass(frozen=True)
-class Control:
-    """A host with a fault, and per generation the stage at which discovery stops (None: cuda, with `finding`)."""
-
-    name: str
-    host: dict[str, Any]
-    stops: dict[str, str | None]
-    words: str = ""
-    finding: str = ""
-    scale: float = 1.0
-    sound: dict[str, Any] = field(default_factory=dict)
-    """The same host without the fault."""
-
-
-def fault(**keys: Any) -> dict[str, Any]:
-    """A host with one fault."""
-    return {"faults": [keys]}
-
-
 CONTROLS = [
     Control(
         "preload-missing",
         {"delivery": {"preload": [NO_SHIM], "links": []}},
-        {"a": "S0", "b": "S0"},
+        {"a": "S0", "b": "S0", "c": "S0"},
         f"{NO_SHIM} of LD_PRELOAD does not exist",
         sound={"delivery": {"preload": ["cuda", "nvml"], "links": ["lib/ollama"]}},
     ),
     Control(
         "preload-missing-with-links",
         {"delivery": {"preload": [NO_SHIM]}},
-        {"a": None, "b": None},
+        {"a": None, "b": None, "c": None},
         finding=f"LD_PRELOAD names {NO_SHIM}, which does not exist",
     ),
     Control(
         "child-environment-rebuilt",
         {"delivery": {"links": [], "child_environment": "rebuilt"}},
-        {"b": "S0"},
+        {"b": "S0", "c": "S0"},
         "environment was rebuilt",
         sound={"delivery": {"links": []}},
     ),
     Control(
         "soname",
         {"delivery": {"links": []}, **fault(library="cuda", soname="libcudb.so.1")},
-        {"a": "S2", "b": "S4"},
+        {"a": "S2", "b": "S4", "c": "S4"},
         "libvgpu-cuda.so",
         sound={},
     ),
-    Control("cuinit-802", fault(function="cuInit", result=802), {"a": "S7", "b": "S7"}, "802 CUDA_ERROR_SYSTEM"),
-    Control("count-0", fault(function="cuDeviceGetCount", value=0), {"a": "S8", "b": "S8"}, "0 devices"),
-    Control("compute-3.7", {"gpu": [{"compute": "3.7"}]}, {"a": "S8", "b": "S11"}, "3.7"),
+    Control("cuinit-802", fault(function="cuInit", result=802), dict.fromkeys("abc", "S7"), "802 CUDA_ERROR_SYSTEM"),
+    Control("count-0", fault(function="cuDeviceGetCount", value=0), {"a": "S8", "b": "S8", "c": "S8"}, "0 devices"),
+    Control("compute-3.7", {"gpu": [{"compute": "3.7"}]}, {"a": "S8", "b": "S11", "c": "S11"}, "3.7"),
     Control(
         "cuinit-late",
         fault(function="cuInit", delay=DELAY),
-        {"a": None, "b": "S10"},
+        {"a": None, "b": "S10", "c": "S10"},
         "cuInit was entered and had not returned",
         finding="cuInit took 2.0 s",
         scale=SCALE,
@@ -90,49 +67,42 @@ CONTROLS = [
         finding="NVML does not know the UUID that CUDA answers",
     ),
     *(
-        Control(f"image-{how}", fault(image=how), {"a": "S0", "b": "S0"}, "image refused")
+        Control(f"image-{how}", fault(image=how), {"a": "S0", "b": "S0", "c": "S0"}, "image refused")
         for how in ("truncated", "foreign", "version")
     ),
     Control("gate-deny", {"gate": {"deny": ["ollama"]}}, {"a": "S0", "b": "S0"}, "not an application"),
-    Control("gate-early", {"gate": {"calls_before": 1000}}, {"a": "S0", "b": "S0"}, "too early"),
+    Control("gate-deny-server", {"gate": {"deny": ["llama-server"]}}, {"c": "S0"}, "not an application"),
+    Control("gate-early", {"gate": {"calls_before": 1000}}, {"a": "S0", "b": "S0", "c": "S0"}, "too early"),
+    Control(
+        "driver-old",
+        {"driver": {"cuda": "11.8"}},
+        {"b": "S6", "c": "S6"},
+        "cuDriverGetVersion answered 11080, cuInit was never called, and cudaGetDeviceCount answered 35",
+    ),
+    Control(
+        "no-lookup",
+        fault(function="cuGetProcAddress_v2", result=500),
+        {"b": "S6", "c": "S6"},
+        "could not obtain its functions from the driver",
+    ),
     Control("context-801", fault(function="cuCtxCreate_v3", result=801), {"a": "S9"}, "801 CUDA_ERROR_NOT_SUPPORTED"),
 ]  # fmt: skip
 
-SYMBOLS = [("a", name) for name in SYMBOLS_A] + [
-    ("b", name)
-    for name in (
-        *("cuMemCreate", "cuMemMap", "cuGetErrorString", "cuMemGetAllocationGranularity", "cuMemAddressReserve"),
-        *("cuMemSetAccess", "cuMemUnmap", "cuMemRelease", "cuMemAddressFree"),
-        *(name for name in RUNTIME_SYMBOLS_B if "|" not in name),
-    )
-]
+BACKEND_SYMBOLS = (
+    *("cuMemCreate", "cuMemMap", "cuGetErrorString", "cuMemGetAllocationGranularity", "cuMemAddressReserve"),
+    *("cuMemSetAccess", "cuMemUnmap", "cuMemRelease", "cuMemAddressFree", *RUNTIME_SYMBOLS),
+)
+# Without the second step cuGetProcAddress answers the first, of 32 bits: the runtime starts, and counts wrongly.
+STEPS = ("cuDeviceTotalMem_v2", "cuMemGetInfo_v2")
+SYMBOLS = [
+    *((generation, name, foreign) for foreign in (False, True) for generation, name in (
+        *(("a", name) for name in SYMBOLS_A), *(("b", name) for name in BACKEND_SYMBOLS if name not in STEPS),
+    )),
+    *(("c", name, True) for name in (*BACKEND_SYMBOLS, *MEMORY_SYMBOLS) if name not in STEPS),
+]  # fmt: skip
 
 CASES = [(control, generation) for control in CONTROLS for generation in control.stops]
 FOREIGN = pytest.mark.parametrize("foreign", [False, True], ids=["alone", "foreign"])
-
-
-def made(host: dict[str, Any], foreign: bool) -> Host:
-    """The host, with the other libcuda.so.1 in its library path if so asked."""
-    if foreign:
-        path = [str(client_path("stub/libcuda.so.1").parent)]
-        host = host | {"delivery": host.get("delivery", {}) | {"library_path": path}}
-    return Host.model_validate(host)
-
-
-def discovered(host: Host, generation: str, directory: Path, scale: float = 1.0) -> Verdict:
-    """The verdict, after a look that it follows from the evidence alone."""
-    (verdict,) = discover((generation,), host, directory=directory, scale=scale, trace_size=TRACE_SIZE)
-    stripped = directory / "stripped"
-    assert verdict.directory is not None
-    shutil.copytree(
-        verdict.directory,
-        stripped,
-        symlinks=True,
-        ignore=shutil.ignore_patterns("host.image", "tree", "shims", "ollama"),
-    )
-    assert not (stripped / "host.image").exists()
-    assert json.dumps(verdict_of(stripped).to_json()) == json.dumps(verdict.to_json())
-    return verdict
 
 
 @FOREIGN
@@ -149,14 +119,21 @@ def test_a_control_names_its_stage(control: Control, generation: str, foreign: b
         assert verdict.remedy
 
 
-@FOREIGN
-@pytest.mark.parametrize(("generation", "symbol"), SYMBOLS)
+@pytest.mark.parametrize(("generation", "symbol", "foreign"), SYMBOLS)
 def test_a_missing_symbol_is_named(generation: str, symbol: str, foreign: bool, tmp_path: Path) -> None:
     """One of the client's symbols missing stops discovery at S5, with symbol and file in the cause."""
     verdict = discovered(made(fault(library="cuda", missing_symbol=symbol), foreign), generation, tmp_path)
     assert (verdict.stopped_at, verdict.library) == ("S5", "cpu"), verdict.cause
     assert symbol in (verdict.cause or "")
     assert str(tmp_path) in (verdict.cause or "")
+
+
+@pytest.mark.parametrize(("generation", "symbol"), [("b", STEPS[0]), ("c", STEPS[0]), ("c", STEPS[1])])
+def test_a_missing_step_is_a_finding(generation: str, symbol: str, tmp_path: Path) -> None:
+    """Where an older step of a function is found for the newer, the client answers cuda, and the step is named."""
+    verdict = discovered(made(fault(library="cuda", missing_symbol=symbol), foreign=False), generation, tmp_path)
+    assert (verdict.stopped_at, verdict.library) == (None, "cuda"), verdict.cause
+    assert any(symbol in finding and "does not export" in finding for finding in verdict.findings)
 
 
 SOUND = sorted({(json.dumps(control.sound), generation) for control, generation in CASES})

@@ -5,24 +5,29 @@ from collections.abc import Callable
 import pytest
 from support.evidence import (
     ABSENT,
+    BACKEND,
     CHILD,
     FOREIGN,
     GIB,
     OTHER,
     PRELOADED,
     PRELOADED_NVML,
+    PROBE,
+    RUNTIME,
+    SEEKER,
     SERVE,
     SHIM,
+    SOUND,
     Story,
     sound_a,
-    sound_b,
+    sound_c,
 )
 
-from vgpu_harness.discovery.facts import Needs
+from vgpu_harness.discovery.facts import File, Needs
 from vgpu_harness.discovery.verdict import Verdict
 from vgpu_harness.trace import Kind, Library
 
-SOUND = {"a": sound_a, "b": sound_b}
+NOISY = File(path="/opt/libnoisy.so", real="/opt/libnoisy.so", identity=(9, 9))
 
 
 def missing_preload(story: Story) -> None:
@@ -50,7 +55,7 @@ def full_trace(story: Story) -> None:
 
 def early_gate(story: Story) -> None:
     """The gate denied an early call."""
-    pid = CHILD if story.facts.generation == "b" else SERVE
+    pid = SEEKER[story.facts.generation]
     story.record(Kind.GATE, pid, Library.CUDA, inputs=(1,), text="calls before")
 
 
@@ -105,6 +110,44 @@ def memory_disagrees(story: Story) -> None:
     story.record(Kind.CALL, CHILD, Library.CUDA, "cuDeviceTotalMem_v2", outputs=(8 * GIB,))
 
 
+def one_backend_lacks(story: Story) -> None:
+    """One of two backends lacks a versioned symbol."""
+    other = BACKEND.replace("cuda_v13", "cuda_v12")
+    wanted = ("cudaFree@libcudart.so.12",)
+    story.change(needs=(*story.facts.needs, Needs(client=other, library=RUNTIME, symbols=wanted, missing=wanted)))
+
+
+def noisy(story: Story) -> None:
+    """A preloaded library writes to stdout, so gpu-discover's answer is no JSON."""
+    story.change(preload=(NOISY, *story.facts.preload))
+    story.stdout = "\nlibnoisy: hello\n"
+    story.say('time=1 level=DEBUG msg="native GPU discovery failed" error="invalid character \'l\'"')
+    story.log = story.log.replace(" pci_id=0000:00:05.0 type", ' pci_id="" type')
+
+
+def late_probe(story: Story) -> None:
+    """The answer of gpu-discover comes too late, and nothing was written to stdout."""
+    story.say('time=1 level=DEBUG msg="native GPU discovery failed" error="context deadline exceeded"')
+    story.log = story.log.replace(" pci_id=0000:00:05.0 type", ' pci_id="" type')
+
+
+def nvml_form(story: Story) -> None:
+    """The driver writes the PCI id as NVML does."""
+    story.answer("cuDeviceGetPCIBusId", text="00000000:00:05.0")
+    story.say('time=1 level=WARN msg="could not verify NVIDIA driver compatibility for CUDA"')
+
+
+def no_nvml(story: Story) -> None:
+    """There is no NVML."""
+    story.without("nvmlSystemGetDriverVersion")
+    story.say('time=1 level=WARN msg="could not verify NVIDIA driver compatibility for CUDA"')
+
+
+def other_address(story: Story) -> None:
+    """The client has the device at another address than the driver."""
+    story.log = story.log.replace("pci_id=0000:00:05.0 type", "pci_id=0000:00:07.0 type")
+
+
 def tolerated_failure(story: Story) -> None:
     """A call fails that the client can do without."""
     story.answer("cuDriverGetVersion", result=999)
@@ -129,6 +172,20 @@ FINDINGS: list[tuple[str, Callable[[Story], None], str]] = [
     ("b", other_uuid, "NVML does not know the UUID"),
     ("b", nvml_lacks_a_symbol, "does not export nvmlShutdown"),
     ("b", memory_disagrees, "disagree on memory"),
+    ("b", one_backend_lacks, "does not export cudaFree in the version libcudart.so.12"),
+    ("c", missing_preload, "/nowhere/shim.so, which does not exist"),
+    ("c", foreign_mapped, f"{FOREIGN}, beside the shim {SHIM}"),
+    ("c", early_gate, "calls before"),
+    ("c", no_memory, "total='0 B'"),
+    ("c", lost_device, "counted 2 devices and the client kept 1"),
+    ("c", memory_disagrees, "cuMemGetInfo and cuDeviceTotalMem disagree on memory"),
+    ("c", one_backend_lacks, "does not export cudaFree in the version libcudart.so.12"),
+    ("c", noisy, "writes to stdout ('libnoisy: hello'); likely /opt/libnoisy.so"),
+    ("c", late_probe, "15 s are allowed"),
+    ("c", nvml_form, "cuDeviceGetPCIBusId(32, 0) = 0, '00000000:00:05.0' is not the address that ggml has"),
+    ("c", no_nvml, "Deliver the NVML shim (libvgpu-nvml.so)"),
+    ("c", other_address, "at 0000:00:07.0, and the driver at 0000:00:05.0"),
+    ("c", tolerated_failure, "cuDriverGetVersion answered 999 CUDA_ERROR_UNKNOWN"),
     ("a", tolerated_failure, "cuDriverGetVersion answered 999 CUDA_ERROR_UNKNOWN"),
 ]
 
@@ -150,3 +207,26 @@ def test_a_foreign_library_that_is_not_mapped_is_no_finding() -> None:
     story = sound_a()
     story.change(libraries=(*story.facts.libraries, OTHER))
     assert Verdict.of(story.evidence).findings == ()
+
+
+def test_a_lost_answer_names_the_fields() -> None:
+    """Without gpu-discover's answer the address is gone, and the driver's version is another's; both are told."""
+    story = sound_c()
+    noisy(story)
+    v = Verdict.of(story.evidence)
+    assert v.pci_id is None
+    assert "Lost of the final line: pci_id, driver" in v.findings[0]
+
+
+def test_a_device_of_c_is_known_by_its_number() -> None:
+    """With two devices each line's address is compared with that of its own number, in the first pass."""
+    story = sound_c()
+    story.answer("cuDeviceGetCount", outputs=(2,))
+    for pid in (CHILD, PROBE):
+        story.record(Kind.CALL, pid, Library.CUDA, "cuDeviceGet", inputs=(1,), text="0000:00:06.0")
+    first = next(line for line in story.log.splitlines() if "inference compute" in line)
+    second = first.replace("id=0 filter_id=0", "id=1 filter_id=1").replace("00:05.0", "00:06.0")
+    story.say(second)
+    assert Verdict.of(story.evidence).findings == ()
+    story.log = story.log.replace("id=1 filter_id=1", "id=0 filter_id=0")
+    assert any("and the driver at 0000:00:05.0" in finding for finding in Verdict.of(story.evidence).findings)

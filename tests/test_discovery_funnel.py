@@ -12,24 +12,26 @@ from support.evidence import (
     OTHER,
     PCI,
     PRELOADED,
+    PRELOADED_NVML,
+    RUNTIME,
     SECOND,
+    SEEKER,
     SERVE,
     SHIM,
+    SOUND,
     Story,
     sound_a,
     sound_b,
 )
 
 from vgpu_harness.discovery.codes import CODES
-from vgpu_harness.discovery.facts import Resolution
+from vgpu_harness.discovery.facts import Needs, Resolution
 from vgpu_harness.discovery.verdict import Verdict
 from vgpu_harness.trace import Kind, Library
 
-SOUND = {"a": sound_a, "b": sound_b}
-APPLICABLE = {
-    "a": ["S0", "S1", "S2", "S4", "S5", "S7", "S8", "S9", "S13"],
-    "b": ["S0", "S1", "S3", "S4", "S5", "S7", "S8", "S9", "S10", "S11", "S12", "S13"],
-}
+CHILDREN = ["S0", "S1", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13"]
+APPLICABLE = {"a": ["S0", "S1", "S2", "S4", "S5", "S7", "S8", "S9", "S13"], "b": CHILDREN, "c": CHILDREN}
+VERSIONED = "cudaGetDeviceCount, cudaFree in the version libcudart.so.13"
 ALL = [f"S{n}" for n in range(15)]
 
 
@@ -43,7 +45,7 @@ def statuses(v: Verdict) -> dict[str, str]:
     return {stage.stage: stage.status for stage in v.stages}
 
 
-@pytest.mark.parametrize("generation", ["a", "b"])
+@pytest.mark.parametrize("generation", SOUND)
 def test_a_sound_discovery_stops_nowhere(generation: str) -> None:
     """All stages that the generation has are reached, the others are not applicable, and there is no finding."""
     v = verdict(SOUND[generation]())
@@ -60,17 +62,23 @@ def no_way_in(story: Story) -> None:
     story.records = [r for r in story.records if r.kind == Kind.MAPPED and r.text != SHIM]
 
 
+def no_cuda_shim(story: Story) -> None:
+    """The preload list has the NVML shim only, and no link is there."""
+    story.change(preload=(PRELOADED_NVML,), libraries=(), mapped=(PRELOADED_NVML,))
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED and r.text != SHIM]
+
+
 def refused(story: Story) -> None:
     """The shim refuses its image and answers 3."""
     story.without("cuDeviceGetCount")
     story.answer("cuInit", result=3)
-    story.record(Kind.REFUSED, CHILD if story.facts.generation == "b" else SERVE, Library.CUDA, text="truncated")
+    story.record(Kind.REFUSED, SEEKER[story.facts.generation], Library.CUDA, text="truncated")
 
 
 def gate_says_no(story: Story) -> None:
     """The gate denies the process that looks for the GPU."""
     story.answer("cuInit", result=3)
-    pid = CHILD if story.facts.generation == "b" else SERVE
+    pid = SEEKER[story.facts.generation]
     story.record(Kind.GATE, pid, Library.CUDA, inputs=(2,), text="the name is on the deny list")
 
 
@@ -103,6 +111,23 @@ def lacks_symbol(story: Story) -> None:
     story.records = [r for r in story.records if r.kind == Kind.MAPPED]
 
 
+def no_runtime(story: Story) -> None:
+    """No CUDA runtime of the backend's name is there; so nothing is called."""
+    none = Resolution(client=BACKEND, name="libcudart.so.13", path=None, how="nowhere")
+    kept = tuple(r for r in story.facts.resolved if not r.name.startswith("libcudart"))
+    story.change(resolved=(*kept, none))
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED]
+
+
+def other_version(story: Story) -> None:
+    """The runtime has its symbols in another version."""
+    wanted = ("cudaGetDeviceCount@libcudart.so.13", "cudaFree@libcudart.so.13")
+    story.change(
+        needs=(*story.facts.needs[:1], Needs(client=BACKEND, library=RUNTIME, symbols=wanted, missing=wanted)),
+    )
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED]
+
+
 def init_802(story: Story) -> None:
     """The call cuInit answers 802."""
     story.answer("cuInit", result=802)
@@ -130,6 +155,18 @@ def child_without_shims(story: Story) -> None:
     story.records = [r for r in story.records if r.pid == SERVE]
 
 
+def no_server(story: Story) -> None:
+    """There is no llama-server."""
+    no_children(story)
+    story.say('time=1 level=INFO msg="failure during llama-server GPU discovery" error="llama-server binary not found"')
+
+
+def crashed_server(story: Story) -> None:
+    """The first llama-server ends before it calls the driver."""
+    story.records = [r for r in story.records if r.kind == Kind.MAPPED]
+    story.say('time=1 level=INFO msg="failure during llama-server GPU discovery" error="exit status 127"')
+
+
 def crashed_child(story: Story) -> None:
     """The child ends before it calls the driver."""
     story.records = [r for r in story.records if r.kind == Kind.MAPPED]
@@ -148,6 +185,37 @@ def not_confirmed(story: Story) -> None:
     story.say('time=1 level=DEBUG msg="filtering device which didn\'t fully initialize" id=1')
 
 
+def too_late_c(story: Story) -> None:
+    """A llama-server is inside cuInit when the time of its directory is over."""
+    story.records = [r for r in story.records if r.kind != Kind.CALL]
+    story.say('time=1 level=WARN msg="llama-server GPU discovery watchdog timed out" error="context deadline exceeded"')
+    story.say(
+        'time=1 level=INFO msg="failure during llama-server GPU discovery" error="context deadline exceeded" detail=""'
+    )
+
+
+def not_compiled(story: Story) -> None:
+    """The backend has no code for the device."""
+    story.say('time=1 level=INFO msg="skipping CUDA device — compute capability not in compiled architectures" cc=370')
+
+
+def not_there_again(story: Story) -> None:
+    """The second pass gives no device."""
+    story.say('time=1 level=DEBUG msg="filtering device which didn\'t fully initialize" id=0')
+
+
+def no_memory(story: Story) -> None:
+    """A device of 0 MiB is listed."""
+    story.say("ggml_backend_cuda_device_get_memory: cudaMemGetInfo failed (out of memory), returning 0/0")
+    story.say('time=1 level=DEBUG msg="skipping pseudo-device with zero memory" name=CUDA0')
+
+
+def driver_535(story: Story) -> None:
+    """NVML answers a driver that is too old for the runtime."""
+    story.answer("nvmlSystemGetDriverVersion", text="535.288.01")
+    story.say('time=1 level=WARN msg="NVIDIA driver too old" driver=535 required_driver="550 or newer"')
+
+
 def dropped_by_filter(story: Story) -> None:
     """A filter drops the device."""
     story.say('time=1 level=DEBUG msg="dropping duplicate device" id=1')
@@ -155,7 +223,7 @@ def dropped_by_filter(story: Story) -> None:
 
 def no_children(story: Story) -> None:
     """The log tells of no child."""
-    story.log = "\n".join(line for line in story.log.splitlines() if "starting runner" not in line)
+    story.log = "\n".join(line for line in story.log.splitlines() if 'msg="starting' not in line)
     story.records = [r for r in story.records if r.pid == SERVE]
 
 
@@ -175,26 +243,62 @@ STOPS: list[tuple[str, Callable[[Story], None], str, str]] = [
     ("b", refused, "S0", "image refused"),
     ("a", gate_says_no, "S0", "not an application: the name is on the deny list"),
     ("b", gate_says_no, "S0", "not an application: the name is on the deny list"),
+    ("c", no_way_in, "S0", "/nowhere/shim.so of LD_PRELOAD does not exist"),
+    ("a", no_cuda_shim, "S0", "LD_PRELOAD names libvgpu-nvml.so, and the CUDA shim, libvgpu-cuda.so, is missing"),
+    ("b", no_cuda_shim, "S0", "the CUDA shim, libvgpu-cuda.so, is missing"),
+    ("c", no_cuda_shim, "S0", "the CUDA shim, libvgpu-cuda.so, is missing"),
+    ("c", refused, "S0", "image refused"),
+    ("c", gate_says_no, "S0", "not an application: the name is on the deny list"),
     ("b", child_without_shims, "S0", "environment was rebuilt"),
+    ("c", child_without_shims, "S0", "children in the client's log (3)"),
     ("a", no_directory, "S1", "no library directory"),
     ("b", no_children, "S1", "started no child"),
+    ("c", no_children, "S1", "started no child"),
     ("a", only_foreign_file, "S2", f"only {FOREIGN}, which is not the shim"),
     ("b", crashed_child, "S3", "runner crashed"),
+    ("c", no_server, "S3", "llama-server binary not found"),
+    ("c", crashed_server, "S3", "exit status 127"),
     ("b", foreign_answers, "S4", f"{FOREIGN} answers, which is not the shim"),
     ("b", no_library, "S4", "its SONAME is libcudb.so.1, not libcuda.so.1"),
+    ("c", foreign_answers, "S4", f"{FOREIGN} answers, which is not the shim"),
+    ("c", no_library, "S4", "its SONAME is libcudb.so.1, not libcuda.so.1"),
+    ("b", no_runtime, "S4", f"{BACKEND} cannot be loaded: it needs libcudart.so.13"),
+    ("c", no_runtime, "S4", f"{BACKEND} cannot be loaded: it needs libcudart.so.13"),
     ("a", lacks_symbol, "S5", f"{LINK} does not export cuInit"),
     ("b", lacks_symbol, "S5", f"{SHIM} does not export cuInit"),
+    ("c", lacks_symbol, "S5", f"{SHIM} does not export cuInit"),
+    (
+        "b",
+        other_version,
+        "S5",
+        f"{RUNTIME} does not export {VERSIONED}",
+    ),
+    (
+        "c",
+        other_version,
+        "S5",
+        f"{RUNTIME} does not export {VERSIONED}",
+    ),
+    ("c", init_802, "S7", "802 CUDA_ERROR_SYSTEM_NOT_READY"),
     ("a", init_802, "S7", "802 CUDA_ERROR_SYSTEM_NOT_READY"),
     ("b", init_802, "S7", "802 CUDA_ERROR_SYSTEM_NOT_READY"),
     ("a", count_0, "S8", "0 devices"),
     ("b", count_0, "S8", "0 devices"),
+    ("c", count_0, "S8", "0 devices"),
     ("a", too_old, "S8", "Compute Capability detected: 3.7"),
     ("a", no_context, "S9", "801 CUDA_ERROR_NOT_SUPPORTED"),
+    ("c", no_memory, "S9", "skipping pseudo-device with zero memory"),
+    ("c", too_late_c, "S10", "cuInit was entered and had not returned"),
     ("b", too_late, "S10", "cuInit was entered and had not returned"),
     ("b", not_confirmed, "S11", "not compiled for the device's compute capability 9.0"),
+    ("c", not_compiled, "S11", "not compiled for the device's compute capability 3.7"),
+    ("c", not_there_again, "S11", "second pass did not confirm the device"),
     ("b", dropped_by_filter, "S12", "dropping duplicate device"),
+    ("c", dropped_by_filter, "S12", "dropping duplicate device"),
+    ("c", driver_535, "S12", "NVIDIA driver too old"),
     ("a", only_the_answer, "S13", "answers without CUDA"),
     ("b", only_the_answer, "S13", "answers without CUDA"),
+    ("c", only_the_answer, "S13", "answers without CUDA"),
 ]
 
 
@@ -267,7 +371,7 @@ def test_children_are_counted_once() -> None:
     assert "children in the client's log (1)" in (verdict(story).cause or "")
 
 
-@pytest.mark.parametrize("generation", ["a", "b"])
+@pytest.mark.parametrize("generation", SOUND)
 @pytest.mark.parametrize("number", sorted(CODES))
 def test_each_code_of_cuinit_has_name_and_remedy(number: int, generation: str) -> None:
     """A code that is known stops at S7 with its name and its own remedy; one that is not is still named."""

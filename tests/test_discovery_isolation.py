@@ -11,8 +11,9 @@ import vgpu_harness.discovery.funnel
 
 ROOM = Path(vgpu_harness.discovery.funnel.__file__).parent
 DERIVING = (
-    *("funnel", "verdict", "evidence", "facts", "findings", "answer", "arrival", "driver_calls", "generation_a"),
-    *("generation_b", "log", "codes", "stages", "render", "gather"),
+    *("funnel", "verdict", "evidence", "facts", "findings", "findings_c", "answer", "arrival", "driver_calls"),
+    *("generation_a", "generation_b", "generation_c", "backend", "runtime", "processes", "log", "codes", "stages"),
+    *("clients", "render", "gather", "linking", "library_files"),
 )
 
 

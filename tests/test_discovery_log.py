@@ -37,6 +37,13 @@ def test_evidence_text_has_no_time() -> None:
     assert one.text == other.text == 'msg="x y" k=v'
 
 
+def test_evidence_text_is_one_line() -> None:
+    """A value with newlines, as a child's stderr is, is quoted on one line."""
+    line = log.parse_line('time=1 level=DEBUG msg=m stderr="one\\ntwo"')
+    assert line.fields["stderr"] == "one\ntwo"
+    assert line.text == 'msg=m stderr="one\\ntwo"'
+
+
 def test_a_slice_gives_its_members() -> None:
     """Go prints a slice of strings in brackets, with spaces between."""
     assert (log.items("[/a /b]"), log.items("[]")) == (("/a", "/b"), ())

@@ -4,7 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
-from support.evidence import sound_a, sound_b
+from support.evidence import SOUND, sound_a
 
 from vgpu_harness.discovery.render import render, to_text
 from vgpu_harness.discovery.verdict import Verdict
@@ -19,10 +19,10 @@ def stopped() -> Verdict:
     return Verdict.of(story.evidence)
 
 
-@pytest.mark.parametrize("story", [sound_a, sound_b])
-def test_the_header_has_answer_and_address(story: type) -> None:
+@pytest.mark.parametrize("generation", SOUND)
+def test_the_header_has_answer_and_address(generation: str) -> None:
     """One greppable line a generation says library and address."""
-    head = to_text(Verdict.of(story().evidence)).splitlines()[0]
+    head = to_text(Verdict.of(SOUND[generation]().evidence)).splitlines()[0]
     assert "library=cuda pci_id=0000:00:05.0" in head
     assert "\x1b" not in head
 

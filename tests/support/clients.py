@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.compile import compile_library
-from vgpu_harness.shims import client_path
+from vgpu_harness.discovery.facts import Generation
+from vgpu_harness.discovery.installation import lay_out
 
 UUID = "GPU-11111111-2222-3333-4444-555555555500"
 PCI_ID = "0000:00:05.0"
@@ -65,23 +66,19 @@ class Installation:
     def __init__(
         self,
         root: Path,
-        generation: str,
+        generation: Generation,
         *,
         cuda: tuple[str, ...] | None = (),
         nvml: tuple[str, ...] | None = (),
         backends: tuple[str, ...] = ("cuda_v12", "cuda_v13"),
     ) -> None:
-        """Args: cuda, nvml: flags to compile the fake with, None for no such library; backends: of generation B."""
+        """Args: cuda, nvml: flags to compile the fake with, None for no such library; backends: of those laid out."""
         self.root = root
-        self.library_directory = root / "ollama" / "lib" / "ollama"
-        self.program = root / "ollama" / "bin" / "ollama"
-        self.program.parent.mkdir(parents=True)
-        self.library_directory.mkdir(parents=True)
-        shutil.copy2(client_path(f"ollama-{generation}"), self.program)
-        for backend in backends:
-            (self.library_directory / backend).mkdir()
-            name = f"{backend}/libggml-cuda.so"
-            shutil.copy2(client_path(f"ggml/{name}"), self.library_directory / name)
+        layout = lay_out(generation, root)
+        self.library_directory, self.program = layout.library_directory, layout.program
+        for backend in layout.backends:
+            if backend.name not in backends:
+                shutil.rmtree(backend)
         for soname, source, flags in (("libcuda.so.1", CUDA, cuda), ("libnvidia-ml.so.1", NVML, nvml)):
             if flags is not None:
                 built = compile_library(source, soname, f"-Wl,-soname,{soname}", *flags)

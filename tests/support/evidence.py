@@ -17,13 +17,16 @@ BACKEND = f"{LIBRARY_DIRECTORY}/cuda_v13/libggml-cuda.so"
 FOREIGN = "/opt/other/libcuda.so.1"
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
 PCI = "0000:00:05.0"
-SERVE, CHILD, SECOND = 100, 101, 102
+SERVER = f"{LIBRARY_DIRECTORY}/llama-server"
+RUNTIME = f"{LIBRARY_DIRECTORY}/cuda_v13/libcudart.so.13"
+SERVE, CHILD, SECOND, PROBE = 100, 101, 102, 103
 GIB = 1 << 30
 
 PRELOADED = File(path=SHIM, real=SHIM, identity=(1, 1), soname="libcuda.so.1", role="cuda", delivered=True)
 PRELOADED_NVML = File(
     path=NVML_SHIM, real=NVML_SHIM, identity=(1, 2), soname="libnvidia-ml.so.1", role="nvml", delivered=True
 )
+RUNTIME_FILE = File(path=RUNTIME, real=RUNTIME, identity=(3, 1), soname="libcudart.so.13", role="runtime")
 LINKED = PRELOADED.model_copy(update={"path": LINK})
 OTHER = File(path=FOREIGN, real=FOREIGN, identity=(2, 1), soname="libcuda.so.1", role="cuda")
 ABSENT = File(path="/nowhere/shim.so", problem="does not exist")
@@ -44,6 +47,17 @@ name=CUDA0 description="NVIDIA H100 80GB HBM3" libdirs=ollama,cuda_v13 driver=13
 pci_id={PCI} type=discrete total="79.6 GiB" available="79.2 GiB"
 """
 
+LOG_C = f"""\
+time=1 level=INFO source=llama_server.go:1 msg="starting llama-server" cmd="{SERVER} --port 1" pid={CHILD}
+time=1 level=INFO source=llama_server.go:1 msg="starting llama-server" cmd="{SERVER} --list-devices" pid={SECOND}
+time=1 level=INFO source=native_probe.go:1 msg="starting gpu-discover" cmd="{PROGRAM} gpu-discover" pid={PROBE}
+time=1 level=DEBUG source=runner.go:1 msg="bootstrap discovery took" duration=90ms
+time=1 level=DEBUG source=runner.go:1 msg="verifying if device is supported" compute=9.0 id=0 pci_id={PCI}
+time=1 level=INFO source=types.go:42 msg="inference compute" id=0 filter_id=0 library=CUDA compute=9.0 \
+name=CUDA0 description="NVIDIA H100 80GB HBM3" libdirs=ollama,cuda_v13 driver=13.0 \
+pci_id={PCI} type=discrete total="79.2 GiB" available="79.2 GiB"
+"""
+
 NO_GPU = 'time=1 level=INFO source=types.go:60 msg="inference compute" id=cpu library=cpu compute="" name=cpu\n'
 
 
@@ -56,11 +70,12 @@ class Story:
     records: list[Record] = field(default_factory=list)
     dropped: int = 0
     clock: int = 0
+    stdout: str = ""
 
     @property
     def evidence(self) -> Evidence:
         """The story as evidence."""
-        return Evidence(self.facts, log.parse(self.log), tuple(self.records), self.dropped)
+        return Evidence(self.facts, log.parse(self.log), tuple(self.records), self.dropped, self.stdout)
 
     def change(self, **facts: Any) -> None:
         """Replaces facts."""
@@ -81,7 +96,7 @@ class Story:
 
     def say(self, line: str) -> None:
         """Adds a line to the log."""
-        self.log += line + "\n"
+        self.log = self.log.rstrip("\n") + f"\n{line}\n"
 
     def record(self, kind: Kind, pid: int, library: Library, name: str = "", **rest: Any) -> None:
         """Adds a record, a millisecond after the last."""
@@ -93,14 +108,14 @@ class Story:
         }  # fmt: skip
         self.records.append(Record(**(values | rest)))
 
-    def process(self, pid: int) -> None:
+    def process(self, pid: int, program: str = PROGRAM) -> None:
         """A process starts, with the shims in it."""
-        for path in (PROGRAM, SHIM, NVML_SHIM):
+        for path in (program, SHIM, NVML_SHIM):
             self.record(Kind.MAPPED, pid, Library.AUDIT, text=path)
 
-    def calls(self, pid: int) -> None:
+    def calls(self, pid: int, program: str = PROGRAM) -> None:
         """The calls of a sound discovery."""
-        self.record(Kind.INIT, pid, Library.CUDA, text=PROGRAM)
+        self.record(Kind.INIT, pid, Library.CUDA, text=program)
         self.record(Kind.ENTERED, pid, Library.CUDA, "cuInit")
         for name, rest in (
             ("cuInit", {"inputs": (0,)}),
@@ -139,12 +154,47 @@ def sound_b() -> Story:
     resolved = (
         Resolution(client=BACKEND, name="libcuda.so.1", path=SHIM, how="preloaded under this name"),
         Resolution(client=BACKEND, name="libnvidia-ml.so.1", path=NVML_SHIM, how="preloaded under this name"),
+        Resolution(client=BACKEND, name="libcudart.so.13", path=RUNTIME, how="found in LD_LIBRARY_PATH"),
     )
-    needs = Needs(client=BACKEND, library=SHIM, symbols=("cuInit", "cuMemMap"), missing=())
-    story = Story(_facts("b", resolved=resolved, needs=(needs,)), LOG_B)
+    needs = (
+        Needs(client=BACKEND, library=SHIM, symbols=("cuInit", "cuMemMap"), missing=()),
+        Needs(client=BACKEND, library=RUNTIME, symbols=("cudaGetDeviceCount@libcudart.so.13",), missing=()),
+    )
+    story = Story(_facts("b", resolved=resolved, needs=needs, libraries=(LINKED, RUNTIME_FILE)), LOG_B)
     story.process(SERVE)
     for pid in (CHILD, SECOND):
         story.process(pid)
         story.calls(pid)
         story.record(Kind.CALL, pid, Library.NVML, "nvmlDeviceGetMemoryInfo", outputs=(79 * GIB, 80 * GIB))
     return story
+
+
+def sound_c() -> Story:
+    """Generation C finds an H100."""
+    resolved = (
+        Resolution(client=BACKEND, name="libcuda.so.1", path=SHIM, how="preloaded under this name"),
+        Resolution(client=BACKEND, name="libnvidia-ml.so.1", path=NVML_SHIM, how="preloaded under this name"),
+        Resolution(client=BACKEND, name="libcudart.so.13", path=RUNTIME, how="found in LD_LIBRARY_PATH"),
+    )
+    needs = (
+        Needs(client=BACKEND, library=SHIM, symbols=("cuInit", "cuMemMap"), missing=()),
+        Needs(client=BACKEND, library=RUNTIME, symbols=("cudaGetDeviceCount@libcudart.so.13",), missing=()),
+        Needs(client=PROGRAM, library=NVML_SHIM, symbols=("nvmlInit_v2",), missing=(), optional=True),
+    )
+    story = Story(_facts("c", resolved=resolved, needs=needs, libraries=(LINKED, RUNTIME_FILE)), LOG_C)
+    story.process(SERVE)
+    for pid, program in ((CHILD, SERVER), (SECOND, SERVER), (PROBE, PROGRAM)):
+        story.process(pid, program)
+        story.record(Kind.CALL, pid, Library.CUDA, "cuGetProcAddress_v2", text="cuInit", outputs=(0,))
+        story.calls(pid, program)
+    story.record(Kind.CALL, SECOND, Library.CUDA, "cuMemGetInfo_v2", outputs=(79 * GIB, 79 * GIB))
+    story.record(Kind.CALL, PROBE, Library.CUDA, "cuDeviceGetPCIBusId", inputs=(32, 0), text=PCI)
+    story.record(Kind.CALL, PROBE, Library.NVML, "nvmlSystemGetDriverVersion", inputs=(80,), text="580.95.05")
+    return story
+
+
+SOUND = {"a": sound_a, "b": sound_b, "c": sound_c}
+"""A sound discovery of each generation."""
+
+SEEKER = {"a": SERVE, "b": CHILD, "c": CHILD}
+"""A process of each in which discovery happens."""

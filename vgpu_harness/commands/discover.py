@@ -25,7 +25,11 @@ PATIENCE = 1.0
 
 @click.command("discover")
 @click.option(
-    "--generation", type=click.Choice(["a", "b", "all"]), default="all", show_default=True, help="Generation of Ollama."
+    "--generation",
+    type=click.Choice(["a", "b", "c", "all"]),
+    default="all",
+    show_default=True,
+    help="Generation of Ollama.",
 )
 @click.option(
     "--host", type=click.Path(path_type=Path), metavar="FILE", help="Host file; the default host (one H100) otherwise."
@@ -36,7 +40,13 @@ PATIENCE = 1.0
 )
 @click.option("--trace-size", type=Size(), default="64M", show_default=True, help="Size of each trace, as in 64M.")
 @click.option(
-    "--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep the files of the runs in DIR/a and DIR/b."
+    "--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep the files of the runs in DIR/a, DIR/b, DIR/c."
+)
+@click.option(
+    "--libraries",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Use the libraries in DIR, laid out like Ollama's lib/ollama, in place of the stand-ins.",
 )
 @click.option("--no-audit", is_flag=True, help="Do not record which objects are mapped.")
 @click.pass_context
@@ -49,20 +59,24 @@ def command(
     scale: float,
     trace_size: int,
     keep: Path | None,
+    libraries: Path | None,
     no_audit: bool,
 ) -> None:
     """Run stand-ins for Ollama's GPU discovery on a simulated host and say at which stage they stopped.
+
+    Three generations of it: a, up to v0.12.3; b, v0.12.4 to v0.24.0; c, from v0.30.0.
 
     Exit status: 0 if every generation answers cuda without a finding, 1 if not, 2 if something was wrong before
     the start.
     """
     from vgpu_harness.discovery import discover
+    from vgpu_harness.discovery.clients import GENERATIONS
 
     if not 0 < scale < 1e6:
         raise click.BadParameter(
             f"{scale} is not a factor for time limits; give a number above 0", param_hint="--scale"
         )
-    chosen = ("a", "b") if generation == "all" else (generation,)
+    chosen = GENERATIONS if generation == "all" else (generation,)
     with ExitStack() as stack:
         directory = keep
         if directory is None:
@@ -74,6 +88,7 @@ def command(
                 host,
                 scale=scale,
                 directory=directory,
+                libraries=libraries,
                 audit=not no_audit,
                 trace_size=trace_size,
                 progress=progress.tell,

@@ -1,7 +1,7 @@
 """The client's own answer: the devices of its final lines, and the PCI address of each.
 
-Generation B logs the address. Generation A's log has none: there it is what the traced calls of the client's process
-answered, the device being the one whose UUID the client logs.
+Generations B and C log the address. Generation A's log has none: there it is what the traced calls of the client's
+process answered, the device being the one whose UUID the client logs.
 """
 
 from vgpu_harness.discovery.evidence import Evidence
@@ -25,8 +25,25 @@ def devices_of(e: Evidence) -> list[Device]:
         else:
             device |= {"name": fields.get("description"), "libdirs": fields.get("libdirs")}
             device["pci_id"] = fields.get("pci_id") or None
+        if e.facts.generation == "c":
+            device["filter_id"] = fields.get("filter_id")
         devices.append(device)
     return devices
+
+
+def driver_address(e: Evidence, device: Device) -> str | None:
+    """What the driver answered, in the trace, for a device of the client's answer."""
+    if e.facts.generation == "c":
+        return _address_of_ordinal(e, device.get("filter_id") or device["id"] or "")
+    return traced_address(e, device["id"] or "")
+
+
+def _address_of_ordinal(e: Evidence, ordinal: str) -> str | None:
+    """What cuDeviceGet answered for `ordinal` in a process that saw all devices: the second pass hides the others."""
+    counts = {r.pid: r.outputs[0] for r in e.calls("cuDeviceGetCount") if r.result == 0 and r.outputs}
+    most = max(counts.values(), default=0)
+    gets = [r for r in e.calls("cuDeviceGet") if r.result == 0 and r.text and counts.get(r.pid) == most]
+    return next((r.text for r in gets if str(r.inputs[0]) == ordinal), None) if ordinal.isdecimal() else None
 
 
 def traced_address(e: Evidence, uuid: str) -> str | None:

@@ -4,10 +4,14 @@ They arrive preloaded, or as a file that the client finds by itself; either way 
 process gate have the word.
 """
 
+from pathlib import Path
+
 from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.facts import File
 from vgpu_harness.discovery.stages import Outcome, holds, stops
 from vgpu_harness.trace import Kind, Library, Record
+
+SHIM_FILE = "libvgpu-cuda.so"
 
 # enum vgpu_ready of csrc/vgpu/gate.h, as GATE records carry it
 READY, TOO_EARLY, NOT_AN_APPLICATION = 0, 1, 2
@@ -37,17 +41,17 @@ def cuda_linked(e: Evidence) -> File | None:
     )  # fmt: skip
 
 
-def denials(e: Evidence, library: Library) -> list[Record]:
-    """The decisions of the process gate, in the processes where discovery happens, that were not "ready"."""
+def denials(e: Evidence, library: Library, pids: tuple[int, ...]) -> list[Record]:
+    """The decisions of the process gate in the processes `pids` that were not "ready"."""
     return [
         r
         for r in e.of_kind(Kind.GATE, library)
-        if r.pid in e.seekers and r.inputs[:1] in {(TOO_EARLY,), (NOT_AN_APPLICATION,)}
+        if r.pid in pids and r.inputs[:1] in {(TOO_EARLY,), (NOT_AN_APPLICATION,)}
     ]
 
 
 def check_arrival(e: Evidence) -> Outcome:
-    """S0, in either generation."""
+    """S0, in every generation."""
     preload, link = cuda_preloaded(e), cuda_linked(e)
     evidence = [f"LD_PRELOAD names {f.path}, which {f.problem}" for f in preload_problems(e)]
     evidence += [line.text for line in e.log.find("ld.so", "LD_PRELOAD")]
@@ -72,8 +76,9 @@ def _cannot_arrive(e: Evidence, evidence: list[str]) -> Outcome:
             f"Correct LD_PRELOAD: {broken[0].path} has to be a 64-bit x86-64 library that the client's user can read."
         )
     else:
-        why = "LD_PRELOAD has no library that exports cuInit"
-        remedy = "Put the CUDA shim into LD_PRELOAD"
+        named = ", ".join(Path(f.path).name for f in e.facts.preload) or "nothing"
+        why = f"LD_PRELOAD names {named}, and the CUDA shim, {SHIM_FILE}, is missing (no entry exports cuInit)"
+        remedy = f"Put {SHIM_FILE} into LD_PRELOAD"
         remedy += ", or a link libcuda.so.1 to it into a directory in which the client searches."
     return stops(
         f"The shim was never mapped, as it cannot arrive: {why}, and there is no libcuda.so link to it in {where}.",
@@ -85,7 +90,7 @@ def _cannot_arrive(e: Evidence, evidence: list[str]) -> Outcome:
 
 def _not_in_process(e: Evidence, preload: File, evidence: list[str]) -> Outcome | None:
     """Preload is the only way in: was the shim in the processes where it is wanted?"""
-    if e.facts.generation == "b":
+    if e.facts.generation != "a":
         return _not_in_children(e, preload, evidence)
     if e.facts.audit and e.shim_mapped(e.root) is None and not any(e.of_kind(Kind.INIT, Library.CUDA)):
         return stops(
@@ -133,7 +138,7 @@ def _not_serving(e: Evidence, evidence: list[str]) -> Outcome | None:
             *evidence,
             f"trace: refused: {refused.text}",
         )
-    denied = denials(e, Library.CUDA)
+    denied = denials(e, Library.CUDA, e.deciders)
     if denied and not any(r.result == 0 for r in e.calls("cuInit")):
         early = denied[-1].inputs[0] == TOO_EARLY
         what = "too early" if early else "not an application"

@@ -108,3 +108,30 @@ def code_of(number: int) -> Code:
 def described(number: int) -> str:
     """``802 CUDA_ERROR_SYSTEM_NOT_READY``, or the number alone."""
     return f"{number} {code_of(number).name}".rstrip()
+
+
+# What cudaGetErrorString answers for the codes with which a CUDA runtime may fail to start (libcudart 12.8.90 and
+# 13.0.96 agree). Clients log the words and not the number.
+_RUNTIME_TEXTS: dict[str, int] = {
+    "invalid argument": 1,
+    "out of memory": 2,
+    "initialization error": 3,
+    "CUDA driver is a stub library": 34,
+    "CUDA driver version is insufficient for CUDA runtime version": 35,
+    "API call is not supported in the installed CUDA driver": 36,
+    "no CUDA-capable device is detected": 100,
+    "invalid device ordinal": 101,
+    "integrity checks failed": 103,
+    "named symbol not found": 500,
+    "operation not permitted": 800,
+    "operation not supported": 801,
+    "system not yet initialized": 802,
+    "system has unsupported display driver / cuda driver combination": 803,
+    "forward compatibility was attempted on non supported HW": 804,
+    "unknown error": 999,
+}
+
+
+def runtime_code(text: str) -> int | None:
+    """The number of a cudaError_t whose text a client has logged; None for a text that has no entry here."""
+    return _RUNTIME_TEXTS.get(text)

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vgpu_harness.discovery.clients import GENERATIONS, TRACE_LEVEL, command, lay_out
+from vgpu_harness.discovery.clients import GENERATIONS, TRACE_LEVEL
 from vgpu_harness.discovery.facts import Generation
 from vgpu_harness.discovery.gather import gather
+from vgpu_harness.discovery.installation import command, lay_out
+from vgpu_harness.discovery.libraries import check_libraries
 from vgpu_harness.discovery.verdict import Verdict, verdict_of
 from vgpu_harness.errors import RunError
 from vgpu_harness.trace import DEFAULT_SIZE
@@ -19,9 +21,8 @@ from vgpu_harness.trace import DEFAULT_SIZE
 if TYPE_CHECKING:
     from vgpu_harness.host import Host
 
-# Generation B: two children of 30 s each in pass 1, then one shared limit of 30 s for pass 2; and room to start.
-CLIENT_LIMIT = 90.0
 ROOM = 30.0
+"""Seconds beyond a client's own time limits, to start and to end."""
 
 
 def discover(
@@ -30,6 +31,7 @@ def discover(
     *,
     scale: float = 1.0,
     directory: str | os.PathLike[str] | None = None,
+    libraries: str | os.PathLike[str] | None = None,
     audit: bool = True,
     trace_size: int = DEFAULT_SIZE,
     progress: Callable[[str], None] | None = None,
@@ -37,10 +39,12 @@ def discover(
     """Runs the discovery of each generation on a simulated host, all at once, and says how each came out.
 
     Args:
-        generations: of "a" and "b".
+        generations: of "a", "b" and "c".
         host: a host, a host file, or None for the default host.
-        scale: multiplies the clients' time limits (30 s in generation B).
-        directory: where the runs are kept, in `a` and `b`; None is a new temporary directory.
+        scale: multiplies the clients' time limits (30 s in generations B and C).
+        directory: where the runs are kept, in `a`, `b` and `c`; None is a new temporary directory.
+        libraries: a directory laid out like Ollama's lib/ollama, whose libraries take the place of the stand-ins: all
+            of them in C, libcudart and libcublas in B. A has none.
         audit: record what is mapped.
         trace_size: bytes of each trace file.
         progress: is told of each step, from several threads.
@@ -49,7 +53,8 @@ def discover(
         One verdict a generation, in the order asked for. ``verdict.directory`` is the run's directory.
 
     Raises:
-        RunError: an unknown generation, a `scale` that is not above 0, or a run that cannot be set up.
+        RunError: an unknown generation, a `scale` that is not above 0, `libraries` without a library, or a run that
+            cannot be set up.
         HostError, ShimError, TraceError: see ``vgpu_harness.run.run``.
     """
     from vgpu_harness.run.runner import load_host
@@ -62,11 +67,12 @@ def discover(
         raise RunError(
             f"{loaded}: is a host image; discovery needs the host file, for the links and copies it delivers"
         )
+    own = None if libraries is None else check_libraries(Path(libraries))
     # Resolved: clients log and search real paths, and evidence compares paths.
     root = Path(tempfile.mkdtemp(prefix="vgpu-discover-") if directory is None else directory).resolve()
     tell = progress or (lambda _: None)
     with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-        jobs = [pool.submit(_discover, one, loaded, root / one, scale, audit, trace_size, tell) for one in chosen]
+        jobs = [pool.submit(_discover, one, loaded, root / one, own, scale, audit, trace_size, tell) for one in chosen]
         return [job.result() for job in jobs]
 
 
@@ -81,6 +87,7 @@ def _discover(
     generation: Generation,
     host: "Host",
     directory: Path,
+    libraries: Path | None,
     scale: float,
     audit: bool,
     trace_size: int,
@@ -90,14 +97,14 @@ def _discover(
 
     _take(directory)
     try:
-        layout = lay_out(generation, directory)
+        layout = lay_out(generation, directory, libraries)
         tell(f"generation {generation}: running the client")
         ended = run(
             command(layout, host, scale),
             host,
             directory=directory,
             cwd=directory,  # with LD_LIBRARY_PATH empty, generation A searches the working directory
-            timeout=scale * CLIENT_LIMIT + ROOM,
+            timeout=scale * layout.limit + ROOM,
             env={"OLLAMA_DEBUG": TRACE_LEVEL},
             audit=audit,
             trace_size=trace_size,

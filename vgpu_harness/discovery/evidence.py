@@ -9,19 +9,31 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from vgpu_harness.discovery.clients import SERVER_FILE
 from vgpu_harness.discovery.facts import Facts, File, Resolution
 from vgpu_harness.discovery.log import Line, Log, parse
 from vgpu_harness.trace import Kind, Library, Record, Trace
 
+# What the clients say when a child has not answered within their time limits (B; C's watchdog; C's children together).
+_LATE = ("failed to finish discovery before timeout", "GPU discovery watchdog timed out", "context deadline exceeded")
+PROBE_FAILED = "native GPU discovery failed"
+"""Generation C's third child gave no usable answer; the device survives that."""
+_STARTS = ("starting runner", "starting llama-server", "starting gpu-discover")
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence of one run of a discovery client. ``dropped`` counts the records that found no room in the trace."""
+    """The evidence of one run of a discovery client.
+
+    ``dropped`` counts the records that found no room in the trace. ``stdout`` is what the client and its children wrote
+    there: nothing, unless something in them writes that should not.
+    """
 
     facts: Facts
     log: Log
     records: tuple[Record, ...]
     dropped: int = 0
+    stdout: str = ""
 
     @cached_property
     def root(self) -> int:
@@ -38,12 +50,34 @@ class Evidence:
     @cached_property
     def started(self) -> tuple[Line, ...]:
         """The children that the client says it started, one line each."""
-        return tuple(line for line in self.log.lines if line.message == "starting runner")
+        return tuple(line for line in self.log.lines if line.message in _STARTS)
+
+    @cached_property
+    def late(self) -> tuple[Line, ...]:
+        """What the client says of children that did not answer within its time limit."""
+        return tuple(
+            line
+            for line in self.log.lines
+            if not line.message.startswith(PROBE_FAILED) and any(words in line.raw for words in _LATE)
+        )
 
     @cached_property
     def seekers(self) -> tuple[int, ...]:
-        """The processes in which discovery happens: the client itself in A, its children in B."""
+        """The processes in which discovery happens: the client itself in A, its children in B and C."""
         return (self.root,) if self.facts.generation == "a" else self.children
+
+    def program(self, pid: int) -> str:
+        """The path of what a process executes, as far as anything tells it."""
+        seen = next((p.program for p in self.facts.processes if p.pid == pid), "")
+        told = (r.text for r in self.records if r.pid == pid and r.kind in {Kind.INIT, Kind.MAPPED} and r.text)
+        return seen or next(told, "")
+
+    @cached_property
+    def deciders(self) -> tuple[int, ...]:
+        """The seekers that decide whether there is a GPU: all but C's `gpu-discover`, which only adds fields."""
+        if self.facts.generation != "c":
+            return self.seekers
+        return tuple(pid for pid in self.seekers if Path(self.program(pid)).name == SERVER_FILE)
 
     @cached_property
     def files(self) -> dict[str, File]:
@@ -54,18 +88,35 @@ class Evidence:
         """The records of a kind (and of one shim), in order."""
         return (r for r in self.records if r.kind == kind and library in {None, r.library})
 
-    def calls(self, name: str, *, all_versions: bool = False) -> list[Record]:
-        """What the seekers' calls of entry point `name` answered (with its `_v2`, `_v3`... if so asked)."""
+    def calls(self, name: str, *, all_versions: bool = False, everywhere: bool = False) -> list[Record]:
+        """What the calls of entry point `name` answered (with its `_v2`, `_v3`... if so asked).
+
+        The deciders' calls; `everywhere`: all the seekers'.
+        """
+        pids = self.seekers if everywhere else self.deciders
 
         def wanted(record: Record) -> bool:
             return record.name == name or (all_versions and record.name.startswith(f"{name}_v"))
 
-        return [r for r in self.of_kind(Kind.CALL) if r.pid in self.seekers and wanted(r)]
+        return [r for r in self.of_kind(Kind.CALL) if r.pid in pids and wanted(r)]
 
     def unreturned(self, name: str) -> list[Record]:
-        """The seekers' calls of `name` that were entered and never returned."""
-        entered = [r for r in self.of_kind(Kind.ENTERED) if r.pid in self.seekers and r.name == name]
-        return [r for r in entered if not any(c.pid == r.pid and c.time_ns >= r.time_ns for c in self.calls(name))]
+        """The deciders' calls of `name` that were entered and never returned."""
+        return [r for r in self.hanging if r.pid in self.deciders and r.name == name]
+
+    @cached_property
+    def hanging(self) -> tuple[Record, ...]:
+        """The seekers' driver calls that were entered and never returned."""
+        return tuple(
+            entered
+            for entered in self.of_kind(Kind.ENTERED)
+            if entered.pid in self.seekers
+            and entered.library in {Library.CUDA, Library.NVML}
+            and not any(
+                call.pid == entered.pid and call.time_ns >= entered.time_ns
+                for call in self.calls(entered.name, everywhere=True)
+            )
+        )
 
     def mapped(self, pid: int) -> list[File]:
         """The driver libraries that the auditor saw in process `pid`."""
@@ -94,6 +145,9 @@ class Evidence:
         """
         facts = Facts.read(directory)
         trace = Trace.open(trace_path or directory / "trace")
-        stderr = directory / "stderr"
-        text = stderr.read_text(encoding="utf-8", errors="replace") if stderr.exists() else ""
-        return cls(facts, parse(text), tuple(trace.records), trace.dropped)
+        stdout, stderr = (_text(directory / name) for name in ("stdout", "stderr"))
+        return cls(facts, parse(stderr), tuple(trace.records), trace.dropped, stdout)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -15,8 +15,9 @@ from vgpu_harness.errors import TraceError
 
 EVIDENCE_FILE = "evidence.json"
 
-Role = Literal["cuda", "nvml", "syscall", "exec"]
-Generation = Literal["a", "b"]
+Role = Literal["cuda", "nvml", "runtime", "syscall", "exec"]
+Generation = Literal["a", "b", "c"]
+Observed = Literal["ptrace", "sampled"]
 
 
 class _Fact(BaseModel):
@@ -53,25 +54,43 @@ class Resolution(_Fact):
 
 
 class Needs(_Fact):
-    """The symbols that ``client`` must find, the library where it looks, and those that are not there."""
+    """The symbols that ``client`` must find, the library where it looks, and those that are not there.
+
+    A symbol that is bound to a version is written ``name@version``; where the library has not even the version, that
+    alone is missing, as ``@version``. ``optional``: the client does without the library if it must.
+    """
 
     client: str
     library: str
+    optional: bool = False
     symbols: tuple[str, ...]
     missing: tuple[str, ...]
 
 
 class SeenProcess(_Fact):
-    """A process of the run, as /proc showed it. ``preloaded``: its environment had an LD_PRELOAD."""
+    """A process of the run, as the observer saw it last.
+
+    ``preloaded``: its environment had an LD_PRELOAD; ``traced``: and the run's VGPU_TRACE. ``secure``: the kernel had
+    the dynamic linker ignore both (AT_SECURE). ``static``: its program has no dynamic linker. ``copied``: it executed
+    nothing itself, so all of this is its parent's.
+    """
 
     pid: int
     parent: int
     program: str
     preloaded: bool
+    traced: bool = True
+    secure: bool = False
+    static: bool = False
+    copied: bool = False
 
 
 class Facts(_Fact):
-    """The content of `evidence.json`. ``search`` are the directories in which the client looks for a driver library."""
+    """The content of `evidence.json`.
+
+    ``search`` are the directories in which the client looks for a driver library. ``observed`` says how processes were
+    seen: each one's start and end, or whatever was there at the time of a look.
+    """
 
     version: Annotated[Literal[1], Field(alias="schema")] = 1
     generation: Generation
@@ -81,6 +100,7 @@ class Facts(_Fact):
     timed_out: bool
     audit: bool
     processes: tuple[SeenProcess, ...]
+    observed: Observed = "sampled"
     library_directory: str | None
     backends: tuple[str, ...]
     preload: tuple[File, ...]
@@ -108,7 +128,7 @@ class Facts(_Fact):
         except FileNotFoundError as error:
             raise TraceError(
                 f"{path}: missing. A funnel needs the evidence that `vgpu-harness discover --keep DIRECTORY` leaves in "
-                "DIRECTORY/a and DIRECTORY/b: name one of these."
+                "DIRECTORY/a, DIRECTORY/b and DIRECTORY/c: name one of these."
             ) from error
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise TraceError(f"{path}: not evidence that this version can read: {error}") from error

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 
-from vgpu_harness.discovery.answer import devices_of, traced_address
+from vgpu_harness.discovery.answer import devices_of, driver_address
 from vgpu_harness.discovery.arrival import denials, preload_problems
+from vgpu_harness.discovery.backend import in_words, lost_backends
 from vgpu_harness.discovery.codes import described
 from vgpu_harness.discovery.driver_calls import shown
 from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.discovery.findings_c import lost_by_probe, probe_findings
 from vgpu_harness.trace import Kind, Library, Record
 
 SLOW_NS = 1_000_000_000
-"""A cuInit that takes longer is worth a word: generation B starts up to four children within its limits."""
+"""A cuInit that takes longer is worth a word: each child of generations B and C calls it anew within its limits."""
 
 # What the clients log where a call gave them nothing, and what would have given it.
 _LOST: tuple[tuple[str, str, str], ...] = (
@@ -22,6 +24,9 @@ _LOST: tuple[tuple[str, str, str], ...] = (
     ("available", "0 B", "Answer the free memory"),
 )
 
+# A CUDA runtime asks for the current context's device, and takes "there is none" for an answer.
+_ASKED = frozenset({("cuCtxGetDevice", 201)})
+
 
 def findings_of(e: Evidence) -> tuple[str, ...]:
     """All findings, in a fixed order, each once."""
@@ -31,7 +36,7 @@ def findings_of(e: Evidence) -> tuple[str, ...]:
         _dropped,
         _gate,
         _slow,
-        *((_lost_fields, _memory, _nvml, _tolerated) if e.answers_cuda else ()),
+        *((probe_findings, _lost_fields, _backends, _memory, _nvml, _tolerated) if e.answers_cuda else ()),
     )
     return tuple(dict.fromkeys(text for part in parts for text in part(e)))
 
@@ -69,7 +74,7 @@ def _gate(e: Evidence) -> Iterator[str]:
     if not e.answers_cuda:
         return
     for library in (Library.CUDA, Library.NVML):
-        for denial in denials(e, library):
+        for denial in denials(e, library, e.seekers):
             yield f"The process gate of the {library.name} shim denied a call of the client: {denial.text}."
     for refused in e.of_kind(Kind.REFUSED):
         yield f"A shim refused the host image: {refused.text}."
@@ -77,7 +82,9 @@ def _gate(e: Evidence) -> Iterator[str]:
 
 def _slow(e: Evidence) -> Iterator[str]:
     for entered in e.of_kind(Kind.ENTERED):
-        returned = [r for r in e.calls(entered.name) if r.pid == entered.pid and r.time_ns >= entered.time_ns]
+        returned = [
+            r for r in e.calls(entered.name, everywhere=True) if r.pid == entered.pid and r.time_ns >= entered.time_ns
+        ]
         if returned and returned[0].time_ns - entered.time_ns > SLOW_NS:
             seconds = (returned[0].time_ns - entered.time_ns) / 1e9
             yield (
@@ -88,15 +95,18 @@ def _slow(e: Evidence) -> Iterator[str]:
 
 def _lost_fields(e: Evidence) -> Iterator[str]:
     remedy = "Answer cuDeviceGetAttribute 33, 34 and 50 (bus, device, domain)."
+    explained = lost_by_probe(e)
     for device in devices_of(e):
         which = f"device {device['id']}"
-        answered = traced_address(e, device["id"] or "")
-        if not device["pci_id"]:
+        answered = driver_address(e, device)
+        if not device["pci_id"] and "pci_id" in explained:
+            pass
+        elif not device["pci_id"]:
             yield f"The client's answer has no PCI address for {which}. {remedy}"
         elif answered and answered != device["pci_id"]:
             yield f"The client has {which} at {device['pci_id']}, and the driver at {answered}. {remedy}"
         for field, lost, how in _LOST:
-            if (device[field] or "") in {"", lost}:
+            if (device[field] or "") in {"", lost} and field not in explained and not _is_ordinal(e, field):
                 yield f"The client's answer has lost a field of {which}: {field}={device[field] or ''!r}. {how}."
     counted = [r.outputs[0] for r in e.calls("cuDeviceGetCount") if r.result == 0 and r.outputs]
     if counted and max(counted) > len(devices_of(e)):
@@ -104,14 +114,28 @@ def _lost_fields(e: Evidence) -> Iterator[str]:
         yield f"The driver counted {max(counted)} devices and the client kept {kept}. See its log for the others."
 
 
+def _is_ordinal(e: Evidence, field: str) -> bool:
+    """Generation C numbers its devices from 0, where the others have a UUID and A puts 0 for a lost one."""
+    return e.facts.generation == "c" and field == "id"
+
+
+def _backends(e: Evidence) -> Iterator[str]:
+    for needs in lost_backends(e):
+        yield f"{in_words(needs)}, which {needs.client} needs; the client answered all the same. Export it."
+
+
 def _memory(e: Evidence) -> Iterator[str]:
-    """CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less."""
-    nvml = [r.outputs[1] for r in e.calls("nvmlDeviceGetMemoryInfo") if r.result == 0 and len(r.outputs) > 1]
+    """Two ways to ask for a device's memory agree.
+
+    CUDA counts what NVML counts, less what the driver keeps for itself: never more, and not far less.
+    """
     cuda = [r.outputs[0] for r in e.calls("cuDeviceTotalMem", all_versions=True) if r.result == 0 and r.outputs]
-    if nvml and cuda and not 0.5 * max(nvml) <= max(cuda) <= max(nvml):
+    name = "cuMemGetInfo" if e.facts.generation == "c" else "nvmlDeviceGetMemoryInfo"
+    other = [r.outputs[1] for r in e.calls(name, all_versions=True) if r.result == 0 and len(r.outputs) > 1]
+    if other and cuda and not 0.5 * max(other) <= max(cuda) <= max(other):
         yield (
-            f"NVML and CUDA disagree on memory: {max(nvml)} and {max(cuda)} bytes in total. Answer the same device's "
-            "memory in both."
+            f"{name} and cuDeviceTotalMem disagree on memory: {max(other)} and {max(cuda)} bytes in total. Answer the "
+            "same device's memory in both."
         )
 
 
@@ -135,8 +159,8 @@ def _nvml(e: Evidence) -> Iterator[str]:
     ]
     why = missing[0] if missing else "no successful call of nvmlDeviceGetMemoryInfo is in the trace"
     yield (
-        f"NVML was not used: {why}. So the client made a context and took memory from CUDA{way}. Deliver a library "
-        "with the SONAME libnvidia-ml.so.1."
+        f"NVML was not used: {why}. So the client made a context and took memory from CUDA{way}. Deliver the "
+        "NVML shim (libvgpu-nvml.so), a library with the SONAME libnvidia-ml.so.1."
     )
 
 
@@ -149,6 +173,8 @@ def _tolerated(e: Evidence) -> Iterator[str]:
     seen: set[tuple[str, int]] = set()
     for record in e.of_kind(Kind.CALL):
         if record.result == 0 or record.pid not in e.seekers or record.name == "nvmlDeviceGetHandleByUUID":
+            continue
+        if (record.name, record.result) in _ASKED:
             continue
         if record.library not in {Library.CUDA, Library.NVML} or (record.name, record.result) in seen:
             continue

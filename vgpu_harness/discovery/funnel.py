@@ -8,9 +8,10 @@ so are those after the stop.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vgpu_harness.discovery import generation_a, generation_b
+from vgpu_harness.discovery import generation_a, generation_b, generation_c
 from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.findings import findings_of
+from vgpu_harness.discovery.processes import RunProcess, processes_of
 from vgpu_harness.discovery.stages import (
     NOT_APPLICABLE,
     NOT_REACHED,
@@ -25,11 +26,15 @@ from vgpu_harness.discovery.stages import (
 )
 
 Check = Callable[[Evidence], Outcome]
+_CHECKS = {"a": generation_a.CHECKS, "b": generation_b.CHECKS, "c": generation_c.CHECKS}
 
 
 @dataclass(frozen=True)
 class Funnel:
-    """The stages of one discovery. ``stopped_at``, ``cause`` and ``remedy`` are None where it stopped nowhere."""
+    """The stages of one discovery. ``stopped_at``, ``cause`` and ``remedy`` are None where it stopped nowhere.
+
+    ``processes`` are all that the run had, with shims or without.
+    """
 
     generation: str
     stages: tuple[Stage, ...]
@@ -37,14 +42,13 @@ class Funnel:
     cause: str | None
     remedy: str | None
     findings: tuple[str, ...]
+    processes: tuple[RunProcess, ...]
 
     @classmethod
     def of(cls, evidence: Evidence) -> "Funnel":
         """Derives the funnel; the same evidence always gives the same funnel."""
         generation = evidence.facts.generation
-        checks: Mapping[str, Check] = {"a": generation_a.CHECKS, "b": generation_b.CHECKS}[generation] | {
-            "S13": check_final
-        }
+        checks: Mapping[str, Check] = _CHECKS[generation] | {"S13": check_final}
         stages: list[Stage] = []
         stop: tuple[str, Outcome] | None = None
         for kind in STAGES:
@@ -61,7 +65,7 @@ class Funnel:
             stages.append(Stage(kind.key, kind.title, status, tuple(dict.fromkeys(outcome.evidence))))
         key, last = stop if stop is not None else (None, None)
         cause, remedy = (last.cause, last.remedy) if last is not None else (None, None)
-        return cls(generation, tuple(stages), key, cause, remedy, findings_of(evidence))
+        return cls(generation, tuple(stages), key, cause, remedy, findings_of(evidence), processes_of(evidence))
 
 
 def _status(outcome: Outcome, *, answers_cuda: bool) -> Status:

@@ -64,7 +64,9 @@ class Log:
 
 
 def _shown(value: str) -> str:
-    return value if value and not re.search(r'[\s="]', value) else '"' + value.replace('"', '\\"') + '"'
+    if value and not re.search(r'[\s="]', value):
+        return value
+    return '"' + value.replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -1,8 +1,10 @@
 """A picture of the funnel for a terminal. It needs neither colour nor Unicode, and in a pipe it is plain text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vgpu_harness.discovery.processes import RunProcess
 from vgpu_harness.discovery.stages import NOT_APPLICABLE, NOT_REACHED, REACHED, STOPPED, Stage, Status
 from vgpu_harness.discovery.verdict import Verdict
 
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-OLLAMA = {"a": "Ollama up to v0.12.3", "b": "Ollama v0.12.4 to v0.24.0"}
+OLLAMA = {"a": "Ollama up to v0.12.3", "b": "Ollama v0.12.4 to v0.24.0", "c": "Ollama from v0.30.0"}
 MARKS: dict[Status, tuple[str, str]] = {
     REACHED: ("ok", "green"),
     STOPPED: ("STOP", "bold red"),
@@ -59,6 +61,8 @@ def _render_one(verdict: Verdict, console: "Console") -> None:
     for device in verdict.devices:
         known = "  ".join(f"{key}={value}" for key, value in device.items() if value and key != "library")
         _line(console, Text(f"  device  {known}"))
+    for line in process_lines(verdict.processes):
+        _line(console, Text(f"  {line}", style="dim"))
     for title, text in (
         ("cause", verdict.cause),
         ("remedy", verdict.remedy),
@@ -66,6 +70,19 @@ def _render_one(verdict: Verdict, console: "Console") -> None:
     ):
         if text:
             _line(console, Text(f"  {title + ':':<9}", style="bold").append(text, style="not bold"))
+
+
+def process_lines(processes: Sequence[RunProcess]) -> list[str]:
+    """The processes of a run, those that differ in nothing but their number on one line."""
+    alike: dict[tuple[str, str, str], int] = {}
+    for process in processes:
+        shims = " ".join(process.shims)
+        state = f"{shims or 'no shim'}{'; ' if process.why_not else ''}{process.why_not or ''}"
+        key = (process.role or "other", Path(process.program).name or "?", state)
+        alike[key] = alike.get(key, 0) + 1
+    how = " (sampled: short-lived ones may be missing)" if any(p.observed == "sampled" for p in processes) else ""
+    lines = [f"processes: {len(processes)}{how}"]
+    return lines + [f"  {count} {role} ({name}): {state}" for (role, name, state), count in alike.items()]
 
 
 def _stage(console: "Console", stage: Stage) -> None:

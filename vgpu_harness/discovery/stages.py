@@ -22,22 +22,22 @@ class StageKind:
 
 
 STAGES: tuple[StageKind, ...] = (
-    StageKind("S0", "the shims arrive in the process", "ab"),
-    StageKind("S1", "the client finds its library directory", "ab"),
+    StageKind("S0", "the shims arrive in the process", "abc"),
+    StageKind("S1", "the client finds its library directory", "abc"),
     StageKind(
         "S2", "the client finds a driver library file", "a", "the dynamic linker looks for the library, not the client"
     ),
-    StageKind("S3", "the client's child process starts", "b", "this generation starts no child"),
-    StageKind("S4", "the driver library is loaded and is the shim", "ab"),
-    StageKind("S5", "every symbol that the client needs is there", "ab"),
-    StageKind("S6", "the CUDA runtime starts", "", "this client calls the driver directly"),
-    StageKind("S7", "cuInit succeeds", "ab"),
-    StageKind("S8", "devices are counted and described", "ab"),
-    StageKind("S9", "memory is read", "ab"),
-    StageKind("S10", "the child answers in time", "b", "this generation has no time limit"),
-    StageKind("S11", "the second pass confirms the device", "b", "this generation has one pass"),
-    StageKind("S12", "the filters keep the device", "b", "this generation has no such filters"),
-    StageKind("S13", "the final line says cuda", "ab"),
+    StageKind("S3", "the client's child process starts", "bc", "this generation starts no child"),
+    StageKind("S4", "the driver library is loaded and is the shim", "abc"),
+    StageKind("S5", "every symbol that the client needs is there", "abc"),
+    StageKind("S6", "the CUDA runtime starts", "bc", "this client calls the driver directly"),
+    StageKind("S7", "cuInit succeeds", "abc"),
+    StageKind("S8", "devices are counted and described", "abc"),
+    StageKind("S9", "memory is read", "abc"),
+    StageKind("S10", "the child answers in time", "bc", "this generation has no time limit"),
+    StageKind("S11", "the second pass confirms the device", "bc", "this generation has one pass"),
+    StageKind("S12", "the filters keep the device", "bc", "this generation has no such filters"),
+    StageKind("S13", "the final line says cuda", "abc"),
     StageKind("S14", "a model is loaded on the device", "", "no model is loaded"),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 from vgpu_harness.discovery.answer import Device, devices_of
 from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.funnel import Funnel
+from vgpu_harness.discovery.processes import RunProcess
 from vgpu_harness.discovery.stages import Stage
 
 SCHEMA = 1
@@ -18,7 +19,7 @@ class Verdict:
     """What a discovery client answered, and where and why it stopped.
 
     Attributes:
-        generation: "a" or "b".
+        generation: "a", "b" or "c".
         library: "cuda" or "cpu", by the client's final line.
         pci_id: of the first device, or None.
         devices: one a final line; each value is the client's text.
@@ -27,6 +28,7 @@ class Verdict:
         cause: why, in one sentence with the evidence, or None.
         remedy: what to change, or None.
         findings: what else is wrong.
+        processes: every process of the run, with shims or without.
         directory: the run's directory; no part of the verdict (not compared, not in the JSON).
     """
 
@@ -39,6 +41,7 @@ class Verdict:
     cause: str | None
     remedy: str | None
     findings: tuple[str, ...]
+    processes: tuple[RunProcess, ...] = ()
     directory: Path | None = field(default=None, compare=False)
 
     @property
@@ -59,6 +62,7 @@ class Verdict:
             "cause": self.cause,
             "remedy": self.remedy,
             "findings": list(self.findings),
+            "processes": [process.to_json() for process in self.processes],
         }
 
     @classmethod
@@ -76,6 +80,7 @@ class Verdict:
             cause=funnel.cause,
             remedy=funnel.remedy,
             findings=funnel.findings,
+            processes=funnel.processes,
             directory=directory,
         )
 

@@ -1,0 +1,160 @@
+"""The stages of generation C (Ollama from v0.30.0), where three short-lived children are started for each directory.
+
+`llama-server` twice (for its system_info line, then for its list of devices) and `ollama gpu-discover`, whose stdout
+must be JSON and nothing else. The first two decide whether there is a device; the third brings its address and the
+driver's version. Unlike generation B's, this loader prints the dynamic linker's errors.
+"""
+
+from collections.abc import Callable
+
+from vgpu_harness.discovery.arrival import check_arrival
+from vgpu_harness.discovery.backend import (
+    check_directory,
+    check_loaded,
+    check_symbols,
+    driver_called,
+    driver_library,
+    lacking,
+)
+from vgpu_harness.discovery.driver_calls import check_count, check_init, check_memory
+from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.discovery.log import Line
+from vgpu_harness.discovery.runtime import check_runtime
+from vgpu_harness.discovery.stages import Outcome, holds, stops, undecided
+
+NOT_CONFIRMED = "filtering device which didn't fully initialize"
+NOT_COMPILED = "compute capability not in compiled architectures"
+NO_MEMORY = "skipping pseudo-device with zero memory"
+TOO_OLD = "NVIDIA driver too old"
+DROPPED = (TOO_OLD, "dropping integrated GPU", "dropping duplicate device")
+
+
+def check_directories(e: Evidence) -> Outcome:
+    """S1: a directory of backends; whether a child could be started for it is the next question."""
+    tried = failures(e)
+    return holds(*[f"library directory {path}" for path in e.facts.backends]) if tried else check_directory(e)
+
+
+def failures(e: Evidence) -> list[Line]:
+    """What the client says of children that gave no answer, other than by the time limit."""
+    words = ("failure during llama-server GPU discovery", "failed to start")
+    return [line for line in e.log.lines if line.message.startswith(words) and line not in e.late]
+
+
+def check_child(e: Evidence) -> Outcome:
+    """S3: llama-server runs and can answer."""
+    said = [line.text for line in failures(e)]
+    early = said and not driver_called(e) and not e.answers_cuda and driver_library(e) is not None
+    if (early and not lacking(e)) or not (e.children or e.started):
+        return stops(
+            f"A child did not live to look for a device: {said[0]}."
+            if said
+            else "No child of the client left a sign of life.",
+            "See the child's own lines in the client's log: a llama-server that is not there or cannot be executed "
+            "ends before the driver.",
+            *said,
+        )
+    return holds(f"children with records: {len(e.children)}", *[line.text for line in e.started[:1]])
+
+
+def check_memory_of_child(e: Evidence) -> Outcome:
+    """S9: cudaMemGetInfo, in a context of its own; a device of 0 MiB is no device to the client."""
+    if e.unreturned("cuInit") and not any(r.result == 0 for r in e.calls("cuInit")):
+        return undecided()
+    empty = e.log.first(NO_MEMORY)
+    traced = check_memory(e)
+    if traced.holds and empty is not None and not e.answers_cuda:
+        said = [line.text for line in e.log.find("cudaMemGetInfo failed")]
+        return stops(
+            f"The client takes a device without memory for none: {empty.text}.",
+            "Answer cuMemGetInfo_v2 with the device's memory, and 0 as the result.",
+            empty.text,
+            *said[:1],
+            *traced.evidence,
+        )
+    if empty is not None:
+        return Outcome(traced.holds, (*traced.evidence, empty.text), traced.cause, traced.remedy)
+    return traced
+
+
+def check_time(e: Evidence) -> Outcome:
+    """S10: the three children of a directory within 30 s together (scaled)."""
+    if e.late and not e.answers_cuda and e.log.first(NOT_CONFIRMED) is None:
+        hanging = [name for name in ("cuInit", "nvmlInit_v2") if e.unreturned(name)]
+        where = f": {hanging[0]} was entered and had not returned" if hanging else ""
+        return stops(
+            f"The children did not answer within the client's time limit{where} ({e.late[0].text}).",
+            "Make the driver's initialisation faster: the three children of a directory share 30 s, and each of them "
+            "initialises the driver anew (with many GPUs: persistence mode).",
+            *[line.text for line in e.late[:2]],
+            *[f"trace: {name} entered, not returned" for name in hanging],
+        )
+    return holds(*[line.text for line in e.log.messages("bootstrap discovery took")[:1]])
+
+
+def check_second_pass(e: Evidence) -> Outcome:
+    """S11: compiled for the device, and there again with CUDA_VISIBLE_DEVICES=0."""
+    lost, arch = e.log.first(NOT_CONFIRMED), e.log.first(NOT_COMPILED)
+    if e.answers_cuda or (lost is None and arch is None):
+        return holds(*[line.text for line in e.log.messages("verifying if device is supported")[:1]])
+    if arch is not None:
+        compute = _compute(arch.fields.get("cc", ""))
+        return stops(
+            f"The backend was not compiled for the device's compute capability{f' {compute}' if compute else ''}: "
+            f"{arch.text}.",
+            "Answer cuDeviceGetAttribute 75 and 76 with the device's compute capability (an H100 has 9.0), or use a "
+            "backend that is compiled for it.",
+            arch.text,
+            *([lost.text] if lost else []),
+        )
+    return stops(
+        f"The second pass did not confirm the device: {lost.text if lost else ''}.",
+        "Accept in CUDA_VISIBLE_DEVICES the device's number, and be as fast as in the first pass.",
+        *([lost.text] if lost else []),
+        *[line.text for line in e.late],
+    )
+
+
+def _compute(architecture: str) -> str:
+    """The compute capability of an architecture as ggml lists them: "900" is 9.0."""
+    return f"{architecture[:-2]}.{architecture[-2]}" if architecture.isdecimal() and len(architecture) > 2 else ""
+
+
+def check_filters(e: Evidence) -> Outcome:
+    """S12: nothing drops the device: the driver is new enough, its address is its own."""
+    dropped = [line for line in e.log.lines if line.message.startswith(DROPPED)]
+    if dropped and not e.answers_cuda:
+        line = dropped[0]
+        old = line.message.startswith(TOO_OLD)
+        return stops(
+            f"The client drops the device because of the driver's version: {line.text}."
+            if old
+            else f"A filter dropped the device: {line.text}.",
+            "Answer nvmlSystemGetDriverVersion with a version of 550 or newer (for compute capability below 7.0: 570), "
+            "or deliver no NVML: the device is then kept."
+            if old
+            else "Correct the field that the filter names.",
+            *[line.text for line in dropped],
+            *[
+                f"trace: nvmlSystemGetDriverVersion = {r.text}"
+                for r in e.calls("nvmlSystemGetDriverVersion", everywhere=True)[:1]
+                if old and r.result == 0
+            ],
+        )
+    return holds(*[line.text for line in e.log.messages("filtering device with overlapping libraries")[:1]])
+
+
+CHECKS: dict[str, Callable[[Evidence], Outcome]] = {
+    "S0": check_arrival,
+    "S1": check_directories,
+    "S3": check_child,
+    "S4": check_loaded,
+    "S5": check_symbols,
+    "S6": check_runtime,
+    "S7": check_init,
+    "S8": check_count,
+    "S9": check_memory_of_child,
+    "S10": check_time,
+    "S11": check_second_pass,
+    "S12": check_filters,
+}
