@@ -128,7 +128,7 @@ CUresult vgpu_cuDeviceGetName(struct vgpu_process *process, struct vgpu_call *ca
     size_t room = (size_t)len - 1;
     memcpy(name, device->gpu->name, length < room ? length : room);
     name[length < room ? length : room] = '\0';
-    call->event.text = name;
+    vgpu_call_text(call, name, (size_t)len);
     return CUDA_SUCCESS;
 }
 
@@ -176,7 +176,7 @@ CUresult vgpu_cuDeviceGetPCIBusId(struct vgpu_process *process, struct vgpu_call
         return CUDA_ERROR_INVALID_VALUE;
     }
     vgpu_put_pci(pciBusId, device->gpu, 4, lower);
-    call->event.text = pciBusId;
+    vgpu_call_text(call, pciBusId, (size_t)len);
     return CUDA_SUCCESS;
 }
 

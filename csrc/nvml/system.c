@@ -15,7 +15,7 @@ nvmlReturn_t vgpu_nvml_text(struct vgpu_call *call, const char *text, char *to, 
         return NVML_ERROR_INSUFFICIENT_SIZE;
     }
     memcpy(to, text, size);
-    call->event.text = to;
+    vgpu_call_text(call, to, length);
     return NVML_SUCCESS;
 }
 

@@ -6,16 +6,6 @@
 #include "vgpu/image.h"
 #include "vgpu/raw.h"
 
-/* The functions that write a text to a buffer of the caller's. Their models leave it in the record's `text`. */
-static const struct {
-    const char *name;
-    uint32_t size_input; /* which of the record's inputs is the size of the buffer */
-} texts[] = {
-    {"cuDeviceGetName", 0},          {"cuDeviceGetPCIBusId", 0}, {"nvmlDeviceGetName", 1},
-    {"nvmlDeviceGetSerial", 1},      {"nvmlDeviceGetUUID", 1},   {"nvmlSystemGetDriverVersion", 0},
-    {"nvmlSystemGetNVMLVersion", 0},
-};
-
 static void mark_forked(struct vgpu_process *process) {
     struct vgpu_model *models[] = {(struct vgpu_model *)process->cuda, (struct vgpu_model *)process->nvml};
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
@@ -73,6 +63,12 @@ void vgpu_call_output(struct vgpu_call *call, void *at, size_t size) {
     }
 }
 
+void vgpu_call_text(struct vgpu_call *call, char *buffer, size_t size) {
+    call->buffer = buffer;
+    call->buffer_size = size;
+    call->event.text = buffer;
+}
+
 /* Copies keep to the caller's alignment, which need not be ours. */
 static void put_value(struct vgpu_call *call) {
     uint64_t value = (uint64_t)call->fault->value;
@@ -80,22 +76,16 @@ static void put_value(struct vgpu_call *call) {
     call->event.flags |= VGPU_RECORD_FAULTED;
 }
 
-/* A model that has refused has written nothing, and left no buffer. */
 static void put_text(struct vgpu_call *call) {
-    for (size_t i = 0; call->event.text != NULL && i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (vgpu_same_text(texts[i].name, call->event.name)) {
-            const char *text = vgpu_image_text(call->process->image, call->fault->text);
-            vgpu_copy_text((char *)(uintptr_t)call->event.text, (size_t)call->event.in[texts[i].size_input], text);
-            call->event.flags |= VGPU_RECORD_FAULTED;
-        }
-    }
+    vgpu_copy_text(call->buffer, call->buffer_size, vgpu_image_text(call->process->image, call->fault->text));
+    call->event.flags |= VGPU_RECORD_FAULTED;
 }
 
 int32_t vgpu_call_end(struct vgpu_call *call) {
     if (fault_has(call, VGPU_FAULT_VALUE) && call->event.outputs > 0) {
         put_value(call);
     }
-    if (fault_has(call, VGPU_FAULT_TEXT)) {
+    if (fault_has(call, VGPU_FAULT_TEXT) && call->buffer != NULL) {
         put_text(call);
     }
     if (fault_has(call, VGPU_FAULT_RESULT)) {

@@ -46,6 +46,8 @@ struct vgpu_call {
     void *outputs[VGPU_RECORD_OUTPUTS];
     size_t output_sizes[VGPU_RECORD_OUTPUTS];
     uint32_t first_output; /* which of `outputs` comes first in the function's signature */
+    char *buffer;          /* the caller's, where the model has written a text; NULL: none */
+    size_t buffer_size;
     int locked;
     int saved_errno;
     char text[VGPU_CALL_TEXT_SIZE]; /* room for a text that is put together for the record */
@@ -60,5 +62,9 @@ int32_t vgpu_call_end(struct vgpu_call *call);
 
 /* The model has written a number of 4 or 8 bytes to `at`: it goes into the record, and a value fault goes there. */
 void vgpu_call_output(struct vgpu_call *call, void *at, size_t size);
+
+/* The model has written a text to the caller's `buffer` of `size` bytes: it is the record's text, and a text fault goes
+ * there. */
+void vgpu_call_text(struct vgpu_call *call, char *buffer, size_t size);
 
 #endif

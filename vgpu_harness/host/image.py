@@ -25,7 +25,6 @@ def write_image(host: Host, tree: Tree, path: str | os.PathLike[str]) -> Path:
         path: where to.
 
     Raises:
-        ImageError: the host has more faults than a process of the shims can count.
         OSError: the file cannot be written, or a file of the tree is gone.
     """
     path = Path(path)
@@ -85,7 +84,7 @@ class _Text:
 def _layout(host: Host, tree: Tree) -> bytes:
     from vgpu_harness._wire import ffi, lib
 
-    fault_rows = _fault_rows(host, lib.VGPU_FAULTS_MAX)
+    fault_rows = _fault_rows(host)
     rows = sorted(tree.rows, key=lambda row: (-len(os.fsencode(row.path)), row.path))
     attributes = [_attributes(gpu) for gpu in host.gpu]
 
@@ -142,18 +141,13 @@ def _layout(host: Host, tree: Tree) -> bytes:
     return bytes(data)
 
 
-def _fault_rows(host: Host, most: int) -> list[FunctionFault | SymbolFault]:
+def _fault_rows(host: Host) -> list[FunctionFault | SymbolFault]:
     """The faults that C has to know of, those of functions first: of several for one function the first one holds.
 
     A missing symbol of the CUDA shim is among them, as cuGetProcAddress is not to know it either.
     """
     functions = [fault for fault in host.faults if isinstance(fault, FunctionFault)]
     missing = [fault for fault in host.faults if isinstance(fault, SymbolFault) and fault.library == "cuda"]
-    if len(functions) + len(missing) > most:
-        raise ImageError(
-            f"{len(functions)} faults of functions and {len(missing)} missing symbols of the CUDA shim are more than "
-            f"the shims can count; write {most} or fewer together"
-        )
     return [*functions, *missing]
 
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_core import InitErrorDetails
 
 from vgpu_harness.host.base import Model, wrong
-from vgpu_harness.host.faults import Fault, FunctionFault, ImageFault
+from vgpu_harness.host.faults import Fault, FunctionFault, ImageFault, SymbolFault
 from vgpu_harness.host.profile import DEFAULT_PROFILE, Profile, profile, profile_names
 
 GPUS_MAX = 8
@@ -305,8 +305,14 @@ class Host(Model):
     @field_validator("faults")
     @classmethod
     def _faults_fit(cls, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-        if sum(isinstance(fault, FunctionFault) for fault in faults) > FAULTS_MAX:
-            raise wrong("too many function faults", f"write {FAULTS_MAX} or fewer")
+        functions = sum(isinstance(fault, FunctionFault) for fault in faults)
+        # cuGetProcAddress has to be told of these
+        hidden = sum(isinstance(fault, SymbolFault) and fault.library == "cuda" for fault in faults)
+        if functions + hidden > FAULTS_MAX:
+            raise wrong(
+                f"{functions} faults of functions and {hidden} missing symbols of the CUDA shim are too many",
+                f"write {FAULTS_MAX} or fewer together",
+            )
         if sum(isinstance(fault, ImageFault) for fault in faults) > 1:
             raise wrong("more than one image fault", "an image is wrong in one way: keep one")
         return faults
