@@ -41,6 +41,16 @@ def test_the_exit_status_is_the_programs_own(script: str, status: int) -> None:
     assert (done.returncode, done.stderr) == (status, "")
 
 
+@pytest.mark.parametrize("observe", ["ptrace", "sampled"])
+def test_the_exit_status_is_known_where_sigchld_is_ignored(observe: str) -> None:
+    """Who ignores SIGCHLD hands that on, and has children without a status."""
+    words = command("run", *SMALL, "--observe", observe, "--", "sh", "-c", "exit 7")
+    script = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    assert subprocess.run([sys.executable, "-c", script, *words], timeout=60, check=False).returncode == 7
+
+
 def test_the_program_sees_the_gpu_and_keeps_its_options() -> None:
     """Options behind the program's name are the program's, with or without `--`."""
     for dashes in (("--",), ()):
@@ -153,3 +163,21 @@ def test_ending_the_harness_ends_the_program(number: signal.Signals, status: int
     assert harness.returncode == status
     assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
     assert not Path(home).exists()
+
+
+@pytest.mark.parametrize("observe", ["ptrace", "sampled"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_impatience_ends_the_program_at_once(number: signal.Signals, status: int, observe: str, tmp_path: Path) -> None:
+    """A second Ctrl-C while a program takes its time to end leaves no process either."""
+    note, asked = tmp_path / "note", tmp_path / "asked"
+    script = f"trap 'touch {asked}' TERM; echo $$ > {note}.part; mv {note}.part {note}; while :; do sleep 0.02; done"
+    words = command("run", *SMALL, "--observe", observe, "--", "sh", "-c", script)
+    harness = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    for sign in (note, asked):
+        while not sign.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        harness.send_signal(number)
+    pid = int(note.read_text())
+    assert harness.wait(timeout=20) == status
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

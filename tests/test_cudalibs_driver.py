@@ -156,10 +156,21 @@ def program(major: int) -> Path:
     return compile_program((SUPPORT / "cudart_calls.c").read_text(), f"calls-{major}", *header_flags(major), library)
 
 
-def driver(major: int, failing: str = "none") -> Path:
-    """The driver of logging_driver.c; one of its functions fails."""
+def driver(major: int, failing: str = "none", *changes: tuple[str, str]) -> Path:
+    """The driver of logging_driver.c; one of its functions fails, or lines of it are others."""
     source = (SUPPORT / "logging_driver.c").read_text()
+    for old, new in changes:
+        assert source.count(old) == 1
+        source = source.replace(old, new)
     return compile_library(source, "libcuda.so.1", *header_flags(major), f"-DFAIL={failing}")
+
+
+def status(major: int, source: str, *changes: tuple[str, str]) -> int:
+    """The exit status of a program on that driver."""
+    library = cudalib_path(f"libcudart.so.{major}")
+    compiled = compile_program(source, f"on-driver-{major}", *header_flags(major), str(library), "-pthread")
+    environment = {"LD_LIBRARY_PATH": f"{driver(major, 'none', *changes).parent}:{library.parent}"}
+    return subprocess.run([compiled], env=environment, stdout=subprocess.DEVNULL, timeout=60, check=False).returncode
 
 
 def lines(major: int, part: str, failing: str = "none") -> list[str]:
@@ -245,3 +256,87 @@ def test_thousands_of_kernels_are_registered_without_the_driver(major, tmp_path)
     many = compile_program(source, f"many-{major}", *header_flags(major), str(library))
     done = run_program([many], library_path=[library.parent], directory=tmp_path / "run")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@EACH_MAJOR
+def test_properties_are_sound_whatever_the_driver_leaves(major):
+    """A name without its NUL gets one; an attribute that is refused is 0, whatever was written there."""
+    source = """
+        #include <string.h>
+        #include "runtime.h"
+        int main(void) {
+            static struct cudaDeviceProp prop;
+            if (cudaGetDeviceProperties(&prop, 1) != cudaSuccess || prop.warpSize != 10 || prop.major != 75) {
+                return 1;
+            }
+            return strnlen(prop.name, sizeof prop.name) != 255 ? 2 : prop.integrated != 0 ? 3 : 0;
+        }
+    """
+    name = ('snprintf(name, (size_t)size, "device %d", device) < 0;', "memset(name, device, (size_t)size) == 0;")
+    refused = ("GIVE(value, attribute + 0 * device), 0;", "GIVE(value, attribute + 0 * device), attribute == 18;")
+    assert status(major, source, name, refused) == 0
+
+
+@EACH_MAJOR
+def test_a_fork_while_code_is_loaded_hurts_no_child(major):
+    """The child unregisters the code, as every program does at its end, while the parent's other thread loads it."""
+    source = """
+        #include <pthread.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        #include "runtime.h"
+        static char kernel[1];
+        static const struct { int magic, version; const void *data; void *file; } code = {0x466243b1, 1, "CODE", 0};
+        static void *load(void *unused) {
+            struct cudaFuncAttributes found;
+            return cudaFuncGetAttributes(&found, kernel) == cudaSuccess ? unused : kernel;
+        }
+        int main(void) {
+            pthread_t thread;
+            void *failed;
+            int status;
+            void **handle = __cudaRegisterFatBinary((void *)&code);
+            __cudaRegisterFunction(handle, kernel, 0, "kernel", -1, 0, 0, 0, 0, 0);
+            pthread_create(&thread, NULL, load, NULL);
+            usleep(100000);
+            pid_t child = fork();
+            if (child == 0) {
+                alarm(10);
+                __cudaUnregisterFatBinary(handle);
+                _exit(0);
+            }
+            waitpid(child, &status, 0);
+            pthread_join(thread, &failed);
+            return status != 0 ? 1 : failed != NULL ? 2 : 0;
+        }
+    """
+    slow = ("    GIVE(library, 7020);", "    usleep(400000);\n    GIVE(library, 7020);")
+    assert status(major, source, slow, ("#include <string.h>", "#include <string.h>\n#include <unistd.h>")) == 0
+
+
+@EACH_MAJOR
+def test_kernels_of_nothing_are_refused(major):
+    """NULL is no kernel, before any start (measured on 12.8.90 and 13.0.96); a configuration needs all four places."""
+    source = """
+        #include "runtime.h"
+        int main(void) {
+            dim3 one = {1, 1, 1}, grid, block;
+            size_t shared;
+            cudaStream_t stream;
+            cudaKernel_t kernel = (cudaKernel_t)&one;
+            if (__cudaGetKernel(&kernel, NULL) != cudaErrorInvalidDeviceFunction || kernel != (cudaKernel_t)&one) {
+                return 1;
+            }
+            if (__cudaGetKernel(&kernel, &one) != cudaSuccess || __cudaPushCallConfiguration(one, one, 7, NULL) != 0) {
+                return 2;
+            }
+            if (__cudaPopCallConfiguration(NULL, &block, &shared, &stream) != cudaErrorInvalidValue ||
+                __cudaPopCallConfiguration(&grid, NULL, &shared, &stream) != cudaErrorInvalidValue ||
+                __cudaPopCallConfiguration(&grid, &block, NULL, &stream) != cudaErrorInvalidValue ||
+                __cudaPopCallConfiguration(&grid, &block, &shared, NULL) != cudaErrorInvalidValue) {
+                return 3;
+            }
+            return __cudaPopCallConfiguration(&grid, &block, &shared, &stream) != cudaSuccess || shared != 7;
+        }
+    """
+    assert status(major, source) == 0

@@ -92,3 +92,11 @@ def test_a_reset_gives_all_back(ask, major):
     assert asked.codes == [0] * 4
     assert int(asked.answers[2].values["free"]) == 900 * MIB
     assert asked.calls.count("cuDevicePrimaryCtxRetain") == 2
+
+
+@EACH_MAJOR
+def test_a_reset_in_another_thread_is_noticed(ask, major):
+    """The context that was current here is destroyed: the next call makes a new one, as in the thread of the reset."""
+    asked = ask(major, f"malloc:{8 * MIB} thread reset memory malloc:4096", **HOST)
+    assert asked.codes == [0] * 4
+    assert int(asked.answers[2].values["free"]) == 900 * MIB

@@ -273,6 +273,43 @@ def test_a_program_that_writes_its_title_over_its_environment(mode: str, kept: b
     assert Said(run.stdout).mapped == (SHIMS if kept else [])
 
 
+GIVES_UP = r"""
+/* gives-up PROBE: its first call comes without `environ`, and while /proc/self/environ belongs to somebody else, as
+ * after setuid. Its name is made to look like the rest of its line in /proc/self/stat. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int main(int argc, char **argv) {
+    (void)argc;
+    char *none[] = {NULL}, *words[] = {"probe", NULL};
+    int privileged = geteuid() == 0;
+    environ = none;
+    prctl(PR_SET_NAME, "a) S 1 2 (b", 0, 0, 0);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if ((privileged && seteuid(65534) != 0) || open("/proc/self/environ", O_RDONLY) >= 0) {
+        return 97;
+    }
+    execve("/nowhere", words, none);
+    if (privileged && seteuid(0) != 0) {
+        return 96;
+    }
+    execve(argv[1], words, none);
+    return 98;
+}
+"""
+
+
+def test_a_program_that_gave_its_privileges_up(tmp_path: Path) -> None:
+    """Such a process may not open its own environment in /proc; what it started with is kept all the same."""
+    run = start(tmp_path / "run", compile_program(GIVES_UP, "gives-up"), probe())
+    assert run.returncode == 0, run.explain()
+    assert Said(run.stdout).mapped == SHIMS
+
+
 def test_the_start_is_read_by_whoever_comes_first(tmp_path: Path) -> None:
     """Eight threads that fork and exec at once, with emptied environments, all keep the shims."""
     source = r"""

@@ -1,6 +1,7 @@
 """The executor does what it is asked: calls and results travel whole, in order, and on the host that is set."""
 
 import itertools
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,6 +235,30 @@ def test_what_cannot_be_asked_is_refused(call: Call, said: str, executor: Execut
     assert executor.run(TALK[:1]).problems == ()
 
 
+@pytest.mark.parametrize(("name", "value"), [("", "1"), ("A=B", "1"), ("A\0", "1"), ("A", "\0"), ("A" * 256, "1")])
+def test_a_variable_that_cannot_be_is_refused(name: str, value: str, executor: Executor) -> None:
+    """The executor would end over it, and the next sequence would be told as the one that did."""
+    with pytest.raises(ExecutorError, match="cannot be set"):
+        executor.set_variable(name, value)
+    assert executor.run(TALK).problems == ()
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf"), 5e6])
+def test_a_time_that_cannot_be_is_refused(timeout: float, executor: Executor) -> None:
+    """With one error, and before anything is called."""
+    with pytest.raises(ExecutorError, match="is no time"):
+        executor.run(TALK, timeout)
+
+
+def test_a_program_that_cannot_be_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's reason, and no descriptor is left."""
+    monkeypatch.setattr("vgpu_harness.fuzz.connection.client_path", lambda _: tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ExecutorError, match="cannot be started: Permission denied"), Executor():
+        pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_an_executor_that_is_not_running_says_so() -> None:
     """Before `with` and behind it."""
     executor = Executor()
@@ -288,6 +313,9 @@ def test_the_greeting_is_understood(greeting: str) -> None:
         ("record found size:u32", "record found size:u32 more:u32", r"another one \(found\)"),
         ("record descriptor number:i32 open:u8 text:u8\n", "", r"another one \(descriptor\)"),
         ("number MARK 90", "number MARK 91", r"another one \(MARK\)"),
+        ("number NOWHERE 65535\n", "", r"another one \(NOWHERE\)"),
+        ("number NOWHERE 65535", "number NOWHERE x", r"another one \('number NOWHERE x'\)"),
+        ("number NOWHERE 65535", "Hello", r"another one \('Hello'\)"),
     ],
 )
 def test_another_format_is_refused(old: str, new: str, said: str, greeting: str) -> None:
@@ -295,6 +323,22 @@ def test_another_format_is_refused(old: str, new: str, said: str, greeting: str)
     assert old in greeting
     with pytest.raises(ExecutorError, match=said):
         Format(greeting.replace(old, new), ["cuInit"])
+
+
+@pytest.mark.parametrize(("ended", "argument"), [(0, 1), (99, 0)])
+def test_an_answer_without_sense_is_told(ended: int, argument: int, greeting: str) -> None:
+    """An example has written into the results: an end that is none, an output of an argument that is no memory."""
+    words = Format(greeting, ["cuInit"])
+    calls = (Call("cuInit", (Memory(4),)),)
+    body = struct.pack("=QiHBB", 0, 7077, 0, 1, 0) + struct.pack("=BBHB", argument, 0, 1, 0) + b"x"
+    header = struct.pack("=IIiIIIIIIII", len(body), ended, 0, 1, 1, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(ExecutorError, match="an answer makes no sense"):
+        words.outcome(header, body, calls, {})
+    sound = header[:4] + bytes(4) + header[8:]
+    outcome = words.outcome(
+        sound, body.replace(struct.pack("=BBHB", argument, 0, 1, 0), struct.pack("=BBHB", 0, 0, 1, 0)), calls, {}
+    )
+    assert outcome.results[0].outputs == (b"xZZZ",)
 
 
 def test_a_peer_that_breaks_the_format_is_told(greeting: str) -> None:

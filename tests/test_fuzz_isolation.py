@@ -1,6 +1,8 @@
 """What a library does to its caller is a result, told as what it is, and the executor outlives it."""
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ LYING = r"""
 #include <sys/resource.h>
 #include <unistd.h>
 enum { SOUND, CRASH, HANG, SPIN, STDOUT, STDERR, ERRNO, OPEN, CLOSE, CLOSE_ALL, EXIT, ABORT, PARENT, FORK, DAEMON,
-       USE_UP, HIGH, FLOOD, AT_EXIT, STOP, LOWER };
+       USE_UP, HIGH, FLOOD, AT_EXIT, STOP, LOWER, SEEK, DAEMON_PARENT };
 static int armed;
 static char memory[4096];
 static int with_limit(rlim_t soft, int fd) {
@@ -58,6 +60,8 @@ int cuInit(unsigned int flags) {
     case AT_EXIT: armed = 1; return 0;
     case STOP: raise(SIGSTOP); return 0;
     case LOWER: return with_limit(2, 0);
+    case SEEK: return fcntl(1, F_SETFL, 0) || lseek(1, 1000, SEEK_SET) != 1000;
+    case DAEMON_PARENT: return cuInit(DAEMON) < 0 || cuInit(PARENT);
     }
     return 0;
 }
@@ -69,7 +73,7 @@ static void __attribute__((destructor)) leave(void) { if (armed) *(volatile int 
 """
 DEFECTS = (
     "sound", "crash", "hang", "spin", "stdout", "stderr", "errno", "open", "close", "close_all", "exit", "abort",
-    "parent", "fork", "daemon", "use_up", "high", "flood", "at_exit", "stop", "lower",
+    "parent", "fork", "daemon", "use_up", "high", "flood", "at_exit", "stop", "lower", "seek", "daemon_parent",
 )  # fmt: skip
 """The flags by name."""
 
@@ -172,6 +176,62 @@ def test_a_daemon_does_not_outlive_its_example(lying: Executor) -> None:
     assert daemon > 0
     with pytest.raises(ProcessLookupError):
         os.kill(daemon, 0)
+
+
+def test_a_daemon_does_not_outlive_an_executor_that_was_killed() -> None:
+    """A library that starts one and then kills the executor: nobody of them is left when the outcome is there."""
+    library = compile_library(LYING, "libcuda.so.1")
+    with Executor(Host(delivery=Delivery(preload=(str(library),)))) as running:
+        folder = os.fsencode(Path(f"/proc/{running.pid}/cwd").readlink())
+        assert asked_for("daemon_parent", running).ended is Ended.LOST
+        mine = [int(place.name) for place in Path("/proc").glob("[0-9]*") if folder in environment(place)]
+        assert mine == [running.pid]
+
+
+def environment(place: Path) -> bytes:
+    """The environment that a process was started with."""
+    with contextlib.suppress(OSError):
+        return (place / "environ").read_bytes()
+    return b""
+
+
+def test_a_crowd_is_ended_and_counted() -> None:
+    """More processes than one read of /proc names; each in a session of its own."""
+    crowd = """
+        #include <unistd.h>
+        int cuInit(unsigned int flags) {
+            for (unsigned int i = 0; i < flags; i++)
+                if (fork() == 0) { setsid(); for (;;) pause(); }
+            return 0;
+        }
+    """
+    library = compile_library(crowd, "libcuda.so.1")
+    with Executor(Host(delivery=Delivery(preload=(str(library),)))) as running:
+        assert running.run([Call("cuInit", (900,))]).processes == 900
+        assert Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text() == ""
+
+
+def test_what_is_done_to_a_stream_ends_with_its_sequence(lying: Executor) -> None:
+    """A library that moves in stdout and takes its flags away: what the next one writes stands alone."""
+    assert asked_for("seek", lying).problems == ()
+    assert asked_for("stdout", lying).stdout == b"hello"
+
+
+def test_after_an_interrupt_answers_belong_to_their_questions(lying: Executor) -> None:
+    """Ctrl-C while a sequence runs: its outcome, which comes later, is not the next one's."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            asked_for("hang", lying, timeout=0.5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert asked_for("stdout", lying).stdout == b"hello"
 
 
 def test_output_without_end_is_cut(lying: Executor) -> None:

@@ -17,7 +17,7 @@ from support.compile import compile_program
 
 from vgpu_harness.run import Run
 from vgpu_harness.run import run as run_program
-from vgpu_harness.run.observer import Process, Signs
+from vgpu_harness.run.observer import Process, Signs, auxiliary
 from vgpu_harness.run.started import Started
 from vgpu_harness.run.tracer import Tracer
 
@@ -390,6 +390,23 @@ def test_of_what_may_not_be_read_the_rest_is_told() -> None:
     )  # fmt: skip
     own = "True True True /bin/caller" if os.geteuid() == 0 else "False True False /bin/caller"
     assert (done.stdout.splitlines(), done.stderr) == (["True True False /bin/caller", own], "")
+
+
+def test_of_a_process_within_its_execve_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look from outside may come before the kernel has put environment and auxiliary vector into the new memory."""
+    now = auxiliary(os.getpid())
+    seen = Signs({}).read(os.getpid(), expected=now)
+    assert seen is not None
+    assert not seen.static
+    assert Signs({}).read(os.getpid(), expected=now[:-1]) is None
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: bytes(16) if path.name == "auxv" else read(path))
+    assert Signs({}).read(os.getpid()) is None
+    for start_of_code, is_there in ((b"0", False), (b"4096", True)):
+        fields = [b"1", b"(a) 1 (b)", b"S", *[b"1"] * 22, start_of_code, *[b"1"] * 26]
+        texts = {"stat": b" ".join(fields)}
+        monkeypatch.setattr(Path, "read_bytes", lambda path, texts=texts: texts.get(path.name) or read(path))
+        assert (Signs({}).read(os.getpid(), expected=now) is not None) == is_there
 
 
 def test_children_of_others_are_left_alone(run: Callable[..., Run]) -> None:

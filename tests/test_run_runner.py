@@ -146,6 +146,14 @@ def test_nothing_survives_a_run(run: Callable[..., Run]) -> None:
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.parametrize("observe", ["ptrace", "sampled"])
+def test_a_daemon_is_seen(run: Callable[..., Run], observe: str) -> None:
+    """It left its parent and its session before anybody could look, and is there all the time."""
+    done = run("sh", "-c", "(setsid sleep 60 >/dev/null 2>&1 &); sleep 0.3", observe=observe)
+    (daemon,) = [process for process in done.processes if process.argv[-1:] == ("60",)]
+    assert done.reaped == (daemon.pid,)
+
+
 def test_processes_are_seen_with_and_without_the_shims(run: Callable[..., Run]) -> None:
     """A child whose environment was emptied is seen from outside, marked as untraced; one with it is traced."""
     done = run("sh", "-c", "env -i sleep 0.3 & sleep 0.3 & wait", host=preload("syscall"))

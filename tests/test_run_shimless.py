@@ -175,6 +175,42 @@ def test_a_caller_without_the_exec_shim_cannot_keep_anything(lost: str) -> None:
     assert found.remedy == "see first"
 
 
+@pytest.mark.parametrize("lost", ["VGPU_HOST", "VGPU_HOST="])
+def test_without_a_host_the_exec_shim_keeps_nothing(lost: str) -> None:
+    """It was in the caller, but transparent: that is followed back to the caller, and is no raw execve."""
+    first, second = image("/bin/first", lost), image("/bin/second", lost, "LD_PRELOAD", caller="/bin/first")
+    records = [record(Kind.MAPPED, 1, EXEC)]
+    _, found = without_shims([process(1, 0, first), process(3, 1, second)], [EXEC], records, recorded=True)
+    assert found.reason.endswith(
+        "without VGPU_HOST and LD_PRELOAD; libvgpu-exec.so does nothing where VGPU_HOST is missing"
+    )
+    assert found.remedy == "see first"
+
+
+def test_shims_that_were_switched_off_are_named(run: Callable[..., Run]) -> None:
+    """A variable that is there without a value is meant so, also to the exec shim: the one to ask is who set it."""
+    done = run("sh", "-c", "VGPU_HOST= VGPU_TRACE= sleep 0; true")
+    (found,) = done.without_shims
+    name = Path("/bin/sh").resolve().name
+    assert found.reason == (
+        f"was started by {name} (process {done.pid}) with VGPU_HOST and VGPU_TRACE set to nothing, "
+        "which switches the shims off"
+    )
+    assert found.remedy == "leave VGPU_HOST and VGPU_TRACE as the run has it"
+
+
+def test_a_run_within_a_run_tells_of_itself(run: Callable[..., Run]) -> None:
+    """Its program has another host and trace, and vgpu-start is static: none of that is a finding of the outer run."""
+    inner = [sys.executable, "-P", "-m", "vgpu_harness", "run", "--trace-size", "1M", "--"]
+    path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+    done = run(*inner, "sh", "-c", "env -i sleep 0; exit 4", env=path)
+    assert (done.returncode, done.stderr, done.without_shims) == (4, "", ())
+    nested = {image.name: image.nested for process in done.processes for image in process.images}
+    shell = Path("/bin/sh").resolve().name
+    assert (nested["vgpu-start"], nested[shell], nested["sleep"]) == (True, True, True)
+    assert not done.processes[0].images[0].nested
+
+
 def test_a_copy_of_the_caller_is_the_caller() -> None:
     """A subshell executes nothing itself: it is the program that its parent is, and the last of that number counts."""
     seen = [

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,45 @@ def test_what_cannot_be_executed_is_said_in_the_kernels_words(
     with pytest.raises(NotStartedError, match="No such file or directory") as caught:
         run("true", observe=observe, cwd=tmp_path / "nowhere", directory=tmp_path / "second")
     assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+def test_a_directory_that_is_gone_is_said(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current directory may have been removed."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(RunError, match="the current directory: No such file or directory; change to"):
+        run("/bin/true", observe="auto")
+
+
+@pytest.mark.parametrize("answer", [None, Path("1")])
+def test_a_proc_of_others_is_said(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, answer: Path | None
+) -> None:
+    """Without /proc, or with that of another PID namespace, no process could be seen or ended."""
+
+    def readlink(path: Path) -> Path:
+        if answer is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return answer
+
+    monkeypatch.setattr(Path, "readlink", readlink)
+    with pytest.raises(RunError, match="/proc: does not show this process; mount it"):
+        run("/bin/true", observe="auto")
+
+
+def test_no_thread_left_is_no_process_left(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of processes counts threads: that the tracing thread cannot be made is said as of a process."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(NotStartedError, match="cannot be executed: Resource temporarily unavailable"):
+        run("/bin/true", observe="ptrace")
 
 
 def test_an_unknown_observer_is_refused(run: Callable[..., Run], tmp_path: Path) -> None:

@@ -171,6 +171,60 @@ def test_a_cut_library_is_said(library: Path, tmp_path: Path) -> None:
     assert all(str(path) in message for message in messages)
 
 
+def dynamic(data: bytes) -> dict[int, int]:
+    """The dynamic tags of a 64-bit library by number. Its first segment holds the tables: addresses are offsets."""
+    headers, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    segments = [struct.unpack_from("<IIQQQQQQ", data, headers + 56 * i) for i in range(count)]
+    offset, size = next((segment[2], segment[5]) for segment in segments if segment[0] == 2)
+    return dict(struct.unpack_from("<QQ", data, at) for at in range(offset, offset + size, 16))
+
+
+DT_HASH, DT_STRTAB, DT_SYMTAB, DT_GNU_HASH, DT_VERSYM = 4, 5, 6, 0x6FFFFEF5, 0x6FFFFFF0
+DT_VERDEF, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFE, 0x6FFFFFFF
+
+
+def test_a_library_with_flipped_bytes_is_said(versioned: Path, tmp_path: Path) -> None:
+    """In headers and tables: all that can be asked is answered or ends in a ShimError; nothing else comes out."""
+    data = versioned.read_bytes()
+    tags = dynamic(data)
+    tables = (DT_HASH, DT_STRTAB, DT_SYMTAB, DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED)
+    starts = [0, *(tags[tag] for tag in tables if tag in tags)]
+    path = tmp_path / "damaged.so"
+    messages = []
+    for at in (place for start in starts for place in range(start, start + 40)):
+        for byte in (0xFF, 0x7F, data[at] ^ 0x10):
+            path.write_bytes(data[:at] + bytes([byte]) + data[at + 1 :])
+            try:
+                facts = read_elf(path)
+                assert isinstance(facts.required, frozenset)
+                assert facts.exports("step") in {True, False}
+                assert dict(facts.provided) is not None
+            except ShimError as error:
+                messages.append(str(error))
+    assert messages
+    assert all(str(path) in message for message in messages)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_versions_do_not_lead_in_circles(step: int, library: Path, tmp_path: Path) -> None:
+    """A list that names itself as the next one ends there, as for ld.so; one of more entries than bytes is damage."""
+    data = bytearray(library.read_bytes())
+    at = dynamic(data)[DT_VERNEED]
+    version, names, file, first, _ = struct.unpack_from("<HHIII", data, at)
+    struct.pack_into("<HHIII", data, at, version, 65535 if step else names, file, first, step)
+    if step:
+        struct.pack_into("<I", data, at + first + 12, step)
+    number = data.index(struct.pack("<QQ", DT_VERNEEDNUM, 1))
+    struct.pack_into("<QQ", data, number, DT_VERNEEDNUM, 1 << 40)
+    path = tmp_path / "circle.so"
+    path.write_bytes(data)
+    if step:
+        with pytest.raises(ShimError, match="is not a sound ELF file"):
+            read_elf(path)
+    else:
+        assert read_elf(path).verneed == read_elf(library).verneed
+
+
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     """The reason is the system's."""
     with pytest.raises(ShimError, match="No such file or directory"):

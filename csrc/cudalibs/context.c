@@ -6,6 +6,7 @@
 #include "cudart.h"
 
 static _Thread_local int current;
+static _Thread_local driver_context bound; /* the primary context that the thread was given last */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static driver_context primary[CUDART_DEVICES_MAX];
 
@@ -24,10 +25,11 @@ int cudart_current_device(void) {
 cudaError_t cudart_primary_context(int ordinal, driver_context *context) {
     cudaError_t code = cudaSuccess;
     pthread_mutex_lock(&lock);
-    if (primary[ordinal] == NULL) {
-        code = CUDART_DRIVER(cuDevicePrimaryCtxRetain, &primary[ordinal], cudart_device(ordinal)->handle);
-    }
     *context = primary[ordinal];
+    if (*context == NULL) {
+        code = CUDART_DRIVER(cuDevicePrimaryCtxRetain, context, cudart_device(ordinal)->handle);
+        __atomic_store_n(&primary[ordinal], code == cudaSuccess ? *context : NULL, __ATOMIC_RELEASE);
+    }
     pthread_mutex_unlock(&lock);
     return code;
 }
@@ -35,7 +37,18 @@ cudaError_t cudart_primary_context(int ordinal, driver_context *context) {
 static cudaError_t bind(int ordinal) {
     driver_context context;
     cudaError_t code = cudart_primary_context(ordinal, &context);
-    return code == cudaSuccess ? CUDART_DRIVER(cuCtxSetCurrent, context) : code;
+    if (code == cudaSuccess) {
+        code = CUDART_DRIVER(cuCtxSetCurrent, context);
+    }
+    if (code == cudaSuccess) {
+        bound = context;
+    }
+    return code;
+}
+
+/* A primary context that another thread's cudaDeviceReset has destroyed is still current here. */
+static int is_gone(driver_context context) {
+    return context == bound && context != __atomic_load_n(&primary[current], __ATOMIC_ACQUIRE);
 }
 
 cudaError_t cudart_enter(void) {
@@ -44,7 +57,7 @@ cudaError_t cudart_enter(void) {
         return code;
     }
     driver_context context = NULL;
-    if (CUDART_DRIVER(cuCtxGetCurrent, &context) == cudaSuccess && context != NULL) {
+    if (CUDART_DRIVER(cuCtxGetCurrent, &context) == cudaSuccess && context != NULL && !is_gone(context)) {
         return cudaSuccess;
     }
     return bind(current);
@@ -102,7 +115,7 @@ cudaError_t cudaDeviceReset(void) {
     code = CUDART_DRIVER(cuDevicePrimaryCtxReset, cudart_device(ordinal)->handle);
     if (code == cudaSuccess) {
         pthread_mutex_lock(&lock);
-        primary[ordinal] = NULL;
+        __atomic_store_n(&primary[ordinal], NULL, __ATOMIC_RELEASE);
         pthread_mutex_unlock(&lock);
         code = CUDART_DRIVER(cuCtxSetCurrent, NULL);
     }

@@ -31,7 +31,6 @@ const struct cudart_device *cudart_device(int ordinal);
 
 /* The thread's device. */
 int cudart_current_device(void);
-void cudart_set_current_device(int ordinal);
 
 /* Starts the runtime and makes the primary context of the thread's device current, unless the thread has a context. */
 cudaError_t cudart_enter(void);

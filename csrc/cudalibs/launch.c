@@ -27,6 +27,9 @@ cudaError_t __cudaPopCallConfiguration(dim3 *gridDim, dim3 *blockDim, size_t *sh
     if (configured == 0) {
         return cudart_end(cudaErrorMissingConfiguration);
     }
+    if (gridDim == NULL || blockDim == NULL || sharedMem == NULL || stream == NULL) {
+        return cudart_end(cudaErrorInvalidValue);
+    }
     const struct configuration *last = &configurations[--configured];
     *gridDim = last->grid;
     *blockDim = last->block;
@@ -35,11 +38,14 @@ cudaError_t __cudaPopCallConfiguration(dim3 *gridDim, dim3 *blockDim, size_t *sh
     return cudaSuccess;
 }
 
-/* The handle of a kernel is the address that it is registered with; 12 answers without a start, 13 with its error
- * (measured on 12.8.90 and 13.0.96). The code is loaded when the kernel is launched. */
+/* The handle of a kernel is the address that it is registered with; 12 answers without a start, 13 with its error, both
+ * refuse NULL before it (measured on 12.8.90 and 13.0.96). The code is loaded when the kernel is launched. */
 cudaError_t __cudaGetKernel(cudaKernel_t *kernelPtr, const void *entryFuncAddr) {
     if (kernelPtr == NULL) {
         return cudart_end(cudaErrorInvalidValue);
+    }
+    if (entryFuncAddr == NULL) {
+        return cudart_end(cudaErrorInvalidDeviceFunction);
     }
     *kernelPtr = (cudaKernel_t)(uintptr_t)entryFuncAddr;
 #if CUDART_MAJOR == 12

@@ -28,6 +28,7 @@ struct module {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct function *buckets[BUCKETS];
 
 /* __fatBinC_Wrapper_t of fatbinary_section.h. */
@@ -43,6 +44,19 @@ static struct function **bucket_of(const void *host) {
     return &buckets[(number >> 4 ^ number >> 16) % BUCKETS];
 }
 
+static void take_lock(void) {
+    pthread_mutex_lock(&lock);
+}
+
+static void give_lock(void) {
+    pthread_mutex_unlock(&lock);
+}
+
+/* A child that is forked while another thread loads code unregisters its own at its end: nobody would unlock there. */
+static void mind_forks(void) {
+    pthread_atfork(take_lock, give_lock, give_lock);
+}
+
 /* The caller cannot be told of a failure: it gets no handle, and its kernels are unknown when they are launched. */
 void **__cudaRegisterFatBinary(void *fatCubin) {
     const struct wrapper *wrapper = fatCubin;
@@ -50,6 +64,7 @@ void **__cudaRegisterFatBinary(void *fatCubin) {
     if (module == NULL) {
         return NULL;
     }
+    pthread_once(&once, mind_forks);
     module->handle = fatCubin;
     module->code = wrapper->data;
     return &module->handle;

@@ -31,16 +31,19 @@ static const struct {
 
 /* A driver that is older than an attribute answers that the value is invalid: the device lacks what it stands for. */
 static cudaError_t read_attribute(int *value, int attribute, int handle) {
-    *value = 0;
     int code = cudart_driver.cuDeviceGetAttribute(value, attribute, handle);
-    return code == cudaSuccess || code == cudaErrorInvalidValue ? cudaSuccess : cudaErrorInitializationError;
+    if (code == cudaErrorInvalidValue) {
+        *value = 0;
+        return cudaSuccess;
+    }
+    return code == cudaSuccess ? cudaSuccess : cudaErrorInitializationError;
 }
 
 static cudaError_t read_attributes(struct cudart_device *device) {
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char *at = (char *)&device->properties + fields[i].offset;
         for (int n = 0; fields[i].attribute != 0 && n < fields[i].count; n++, at += fields[i].size) {
-            int value;
+            int value = 0;
             if (read_attribute(&value, fields[i].attribute + n, device->handle) != cudaSuccess) {
                 return cudaErrorInitializationError;
             }
@@ -92,6 +95,9 @@ static cudaError_t start(void) {
         if (!read_device(&devices[i], i)) {
             return cudaErrorInitializationError;
         }
+        /* Whoever reads it relies on the NUL; a driver need not have left room for one. */
+        char *name = devices[i].properties.name;
+        name[sizeof(devices[i].properties.name) - 1] = '\0';
     }
     return cudaSuccess;
 }

@@ -1,6 +1,6 @@
-/* The source is /proc/self/environ, the memory that the kernel put the environment into. A program that writes its
- * title there (setproctitle) overwrites it from its start; what is missing then is taken from `environ`, which such a
- * program has copied away before. */
+/* The source is the memory that the kernel put the environment into, as /proc/self/environ shows it. A program that
+ * writes its title there (setproctitle) overwrites it from its start; what is missing then is taken from `environ`,
+ * which such a program has copied away before. */
 #include "exec/kept.h"
 
 #include <fcntl.h>
@@ -40,7 +40,7 @@ static void *map(size_t size) {
 }
 
 static void unmap(const void *at, size_t size) {
-    if (at != NULL) {
+    if (at != NULL && size != 0) {
         vgpu_raw3(SYS_munmap, (long)at, (long)size, 0);
     }
 }
@@ -48,14 +48,51 @@ static void unmap(const void *at, size_t size) {
 struct text {
     char *start; /* NULL: it cannot be read; `size` is 0 then, unless it is memory that lacks */
     size_t length;
-    size_t size; /* of the mapping; there is a NUL behind the text */
+    size_t size; /* of the mapping, 0: it is no copy; there is a NUL behind the text */
 };
+
+/* The field of this number (proc(5), from 3) in the rest of /proc/self/stat behind the program's name. */
+static size_t stat_field(const char *rest, int number) {
+    size_t value = 0;
+    for (int field = 2; *rest != '\0' && field < number; rest++) {
+        field += *rest == ' ';
+    }
+    for (; *rest >= '0' && *rest <= '9'; rest++) {
+        value = 10 * value + (size_t)(*rest - '0');
+    }
+    return value;
+}
+
+/* The memory itself. A process that has given privileges up belongs to root in /proc (PR_SET_DUMPABLE), and may not
+ * open its own environ; stat may be opened by everyone, and tells the process itself where that memory is. */
+static struct text find_first_environment(void) {
+    struct text text = {NULL, 0, 0};
+    char line[1536]; /* 52 numbers */
+    long fd = vgpu_raw6(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    long got = fd >= 0 ? vgpu_raw3(SYS_read, fd, (long)line, sizeof(line) - 1) : 0;
+    if (fd >= 0) {
+        vgpu_raw3(SYS_close, fd, 0, 0);
+    }
+    const char *rest = line + (got > 0 ? got : 0);
+    line[rest - line] = '\0';
+    while (rest > line && *rest != ')') {
+        rest--; /* the name is the program's own choice, and may have any byte in it */
+    }
+    enum { ENV_START = 50, ENV_END = 51 };
+    size_t start = stat_field(rest, ENV_START);
+    size_t end = stat_field(rest, ENV_END);
+    if (start != 0 && end > start) {
+        text.start = (char *)start;
+        text.length = end - start;
+    }
+    return text;
+}
 
 static struct text read_first_environment(void) {
     struct text text = {NULL, 0, 0};
     long fd = vgpu_raw6(SYS_openat, AT_FDCWD, (long)"/proc/self/environ", O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (fd < 0) {
-        return text;
+        return find_first_environment();
     }
     text.size = 1 << 16;
     text.start = map(text.size);

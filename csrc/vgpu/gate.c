@@ -2,7 +2,7 @@
 #include "vgpu/gate.h"
 
 #include <fcntl.h>
-#include <linux/auxvec.h>
+#include <sys/auxv.h>
 
 #include "vgpu/image.h"
 #include "vgpu/raw.h"
@@ -77,27 +77,13 @@ static long read_whole(const char *path, char *buffer, size_t size) {
     return got;
 }
 
-static int raised_privileges(void) {
-    struct {
-        uint64_t type, value;
-    } vector[64];
-    long got = read_whole("/proc/self/auxv", (char *)vector, sizeof(vector));
-    for (long i = 0; i < got / (long)sizeof(vector[0]); i++) {
-        if (vector[i].type == AT_SECURE) {
-            return vector[i].value != 0;
-        }
-    }
-    return 0;
-}
-
 void vgpu_facts_gather(struct vgpu_facts *facts) {
     char path[4096];
-    facts->secure = raised_privileges();
+    /* What ld.so keeps of the auxiliary vector: each look into /proc costs a new process more than all else here. */
+    facts->secure = getauxval(AT_SECURE) != 0;
     facts->comm[0] = '\0';
     facts->exe[0] = '\0';
-    long got = read_whole("/proc/self/comm", facts->comm, sizeof(facts->comm));
-    facts->comm[got > 0 ? got - 1 : 0] = '\0';
-    got = vgpu_raw3(SYS_readlink, (long)"/proc/self/exe", (long)path, sizeof(path) - 1);
+    long got = vgpu_raw3(SYS_readlink, (long)"/proc/self/exe", (long)path, sizeof(path) - 1);
     if (got > 0) {
         path[got] = '\0';
         const char *base = path;
@@ -113,5 +99,8 @@ void vgpu_facts_gather(struct vgpu_facts *facts) {
         if (length > sizeof(gone) - 1 && vgpu_same_text(facts->exe + length - (sizeof(gone) - 1), gone)) {
             facts->exe[length - (sizeof(gone) - 1)] = '\0';
         }
+    } else {
+        got = read_whole("/proc/self/comm", facts->comm, sizeof(facts->comm));
+        facts->comm[got > 0 ? got - 1 : 0] = '\0';
     }
 }

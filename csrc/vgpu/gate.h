@@ -10,7 +10,8 @@ enum vgpu_fact_size {
 };
 
 struct vgpu_facts {
-    char comm[VGPU_COMM_SIZE]; /* of the main thread: a Go or Java thread's own name says nothing of the program */
+    char comm[VGPU_COMM_SIZE]; /* of the main thread, as another thread's says nothing of the program; "" if exe is
+                                  known */
     char exe[VGPU_EXE_SIZE];   /* last component of /proc/self/exe */
     int32_t secure;            /* AT_SECURE: set-user-ID and the like */
     int32_t libc_ready;        /* libc has set up its environment: constructors may run */
@@ -33,7 +34,7 @@ int is_application_process(const struct vgpu_image *image, const struct vgpu_fac
 /* Both, in that order. *reason, if not NULL, is set to words that stay valid for ever. */
 enum vgpu_ready vgpu_gate_ask(const struct vgpu_image *image, const struct vgpu_facts *facts, const char **reason);
 
-/* The facts of this process, by raw system calls: they neither allocate nor touch errno. */
+/* The facts of this process; this neither allocates nor touches errno. */
 void vgpu_facts_gather(struct vgpu_facts *facts);
 
 #endif

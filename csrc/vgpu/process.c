@@ -25,6 +25,9 @@ enum { FORK_PAGE_SIZE = 4096 };
 static struct vgpu_process own;
 
 static void write_init(struct vgpu_process *process, const char *refusal) {
+    if (process->trace.header == NULL) {
+        return;
+    }
     char program[4096];
     long got = vgpu_raw3(SYS_readlink, (long)"/proc/self/exe", (long)program, sizeof(program) - 1);
     program[got > 0 ? got : 0] = '\0';

@@ -94,6 +94,9 @@ def command(
         _check_writable(json_file)
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        # As timeout(1) has it: where that was inherited, the kernel throws the exit status away.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with tempfile.TemporaryDirectory(prefix="vgpu-run-", ignore_cleanup_errors=True) as scratch:
         directory = keep if keep is not None else Path(scratch)
         ctx.exit(
@@ -116,7 +119,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise click.BadParameter(f"{path} cannot be written; give a file in a directory that can", param_hint="--json")
 
 

@@ -50,6 +50,33 @@ def denials(e: Evidence, library: Library, pids: tuple[int, ...]) -> list[Record
     ]
 
 
+def suspects(e: Evidence) -> str:
+    """Who may write or end where nobody should: what is preloaded and stands in for nothing."""
+    strangers = [file.path for file in e.facts.preload if file.problem is None and file.role is None]
+    if strangers:
+        verb = "is" if len(strangers) == 1 else "are"
+        return f"likely {', '.join(strangers)}, which LD_PRELOAD names and which {verb} none of the shims"
+    return f"likely one of LD_PRELOAD: {', '.join(Path(file.path).name for file in e.facts.preload) or 'nothing'}"
+
+
+def _not_started(e: Evidence) -> Outcome | None:
+    """The client ended, or hung, before the first line of its log: in the dynamic linker or in a constructor."""
+    if any(line.level for line in e.log.lines) or (e.facts.returncode == 0 and not e.facts.timed_out):
+        return None
+    status = e.facts.returncode
+    if e.facts.timed_out:
+        how = "was still starting when the run's time was over"
+    else:
+        how = f"ended with signal {-status}" if status is not None and status < 0 else f"ended with status {status}"
+    objects = [r.text for r in e.of_kind(Kind.MAPPED) if r.pid == e.root]
+    return stops(
+        f"The client {e.facts.argv[0]} {how}, and had not written a line of its log: {suspects(e)}.",
+        "See what the libraries of LD_PRELOAD do when they are loaded (constructors), and leave them out one by one.",
+        *[line.text for line in e.log.lines[:3]],
+        *[f"trace: last object mapped in the client: {path}" for path in objects[-1:]],
+    )
+
+
 def check_arrival(e: Evidence) -> Outcome:
     """S0, in every generation."""
     preload, link = cuda_preloaded(e), cuda_linked(e)
@@ -61,7 +88,9 @@ def check_arrival(e: Evidence) -> Outcome:
         evidence.append(f"{link.path} leads to {link.real}")
     if preload is None and link is None:
         return _cannot_arrive(e, evidence)
-    if link is None and preload is not None:
+    if not_started := _not_started(e):
+        return not_started
+    if preload is not None and (link is None or e.facts.generation != "a"):
         absent = _not_in_process(e, preload, evidence)
         if absent is not None:
             return absent

@@ -3,9 +3,11 @@
 A child is started for each directory of backends, so a stage holds where it holds in any of them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from vgpu_harness.discovery.arrival import cuda_preloaded
+from vgpu_harness.discovery.arrival import cuda_preloaded, suspects
+from vgpu_harness.discovery.clients import BACKEND_FILE
 from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.facts import Needs, Resolution
 from vgpu_harness.discovery.linking import DRIVER, NVML
@@ -48,7 +50,36 @@ def _is_shim(e: Evidence, resolution: Resolution) -> bool:
 
 def _refused(e: Evidence) -> list[str]:
     """The loader's own words; generation B has none."""
-    return [line.text for line in e.log.find("load_backend: failed to load")]
+    return [line.text for line in e.log.find("load_backend: failed to") if not line.level]
+
+
+def check_life(e: Evidence, said: Sequence[str], otherwise: str) -> Outcome:
+    """The stop of S3: a child that ended before it looked for a device, with what it or the loader said of that."""
+    linker = [
+        line.text
+        for words in ("error while loading shared libraries", "symbol lookup error")
+        for line in e.log.find(words)
+        if not line.level
+    ]
+    if not said:
+        return stops("No child of the client left a sign of life.", otherwise)
+    first = said[0]
+    if linker:
+        cause, remedy = f"A child could not load its own libraries: {linker[0]} ({first}).", "Replace that library."
+    elif "bus error" in first or e.log.first("SIGBUS"):
+        cause = f"A child did not live to look for a device: {first}."
+        remedy = (
+            "A bus error while libraries are loaded is a file that is cut short: compare their sizes, copy them anew."
+        )
+    elif any(words in first for words in ("signal:", "exit status", "runner exited")):
+        cause = f"A child did not live to look for a device: {first}; {suspects(e)}."
+        remedy = (
+            "See what the libraries of LD_PRELOAD do when they are loaded (constructors), and leave them out one by "
+            "one; run the child's command line by hand."
+        )
+    else:
+        cause, remedy = f"A child did not live to look for a device: {first}.", otherwise
+    return stops(cause, remedy, *dict.fromkeys([*linker[:1], *said]))
 
 
 def check_loaded(e: Evidence) -> Outcome:
@@ -58,24 +89,61 @@ def check_loaded(e: Evidence) -> Outcome:
     if found is None:
         resolution = next(iter(e.resolutions(DRIVER)), None)
         if resolution is None:
+            broken = [text for text in backend_problems(e) if BACKEND_FILE in text]
             return stops(
-                "No backend library was there to load: no libggml-cuda.so in the client's library directories.",
+                f"No backend library can be loaded: {broken[0]}."
+                if broken
+                else "No backend library was there to load: no libggml-cuda.so in the client's library directories.",
                 "Install cuda_v12/libggml-cuda.so or cuda_v13/libggml-cuda.so whole (ollama 9069 was a truncated one).",
+                *broken,
+                *_refused(e)[:1],
             )
         return _not_the_shim(e, resolution)
-    absent = _absent(e)
+    absent = absent_libraries(e)
     if absent and backend is None:
         names = ", ".join(dict.fromkeys(r.name for r in absent))
         return stops(
-            f"{absent[0].client} cannot be loaded: it needs {names}, and no such library is there.",
-            f"Put {absent[0].name} beside the backend, or into a directory of LD_LIBRARY_PATH.",
+            f"{absent[0].client} cannot be loaded: it needs {names}, and {absent[0].name} is {absent[0].how}.",
+            f"Put {absent[0].name} beside the backend whole, or into a directory of LD_LIBRARY_PATH.",
             *[f"{r.client} needs {r.name}: {r.how}" for r in absent],
             *_refused(e)[:1],
+        )
+    words = _refused(e)
+    if words and backend is None and not lacking(e):
+        return stops(
+            f"The backend's loader gave every backend up: {words[0]}.",
+            f"Use a {BACKEND_FILE} and the libraries beside it of one release of the client.",
+            *dict.fromkeys(words),
         )
     return holds(f"{DRIVER} is {found.path}: {found.how}", *([backend.text] if backend else []))
 
 
-def _absent(e: Evidence) -> list[Resolution]:
+def backend_loading(e: Evidence) -> bool:
+    """Did a decider come as far as its backend library?"""
+    return any(
+        r.pid in e.deciders and Path(r.text).name == BACKEND_FILE for r in e.of_kind(Kind.MAPPED)
+    )  # fmt: skip
+
+
+def backend_problems(e: Evidence) -> list[str]:
+    """Why a backend cannot be loaded, whether or not another one can; missing symbols are `lost_backends`."""
+    problems: list[str] = []
+    for folder in e.facts.backends:
+        client = str(Path(folder) / BACKEND_FILE)
+        if e.log.first(f"{LOADED} from {client}"):
+            continue
+        file = e.files.get(client)
+        if file is not None and file.problem is not None:
+            problems.append(f"{client} {file.problem}")
+        absent = [r for r in e.facts.resolved if r.client == client and r.name != NVML and r.path is None]
+        problems += [f"{client} needs {r.name}, which is {r.how}" for r in absent]
+        told = any(n.client == client for n in lost_backends(e)) or (problems and client in problems[-1])
+        if not told:
+            problems += list(dict.fromkeys(t.partition("load_backend: ")[2] for t in _refused(e) if client in t))
+    return problems
+
+
+def absent_libraries(e: Evidence) -> list[Resolution]:
     """Names that lead nowhere, if there are some for every backend."""
     bundled = [r for r in e.facts.resolved if r.name not in {DRIVER, NVML}]
     absent = [r for r in bundled if r.path is None]
@@ -92,7 +160,8 @@ def _not_the_shim(e: Evidence, resolution: Resolution) -> Outcome:
             if any(e.shim_mapped(pid) for pid in e.children)
             else "is preloaded"
         )
-        arrived = f"The shim {shim.path} {mapped}: its SONAME is {shim.soname}, not {DRIVER}"
+        named = f"its SONAME is {shim.soname}, not {DRIVER}" if shim.soname else f"it has no SONAME {DRIVER}"
+        arrived = f"The shim {shim.path} {mapped}: {named}"
     path = resolution.path or _foreign_mapped(e)
     end = f"{path} answers, which is not the shim" if path else f"no {DRIVER} can be loaded"
     return stops(

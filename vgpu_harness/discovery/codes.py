@@ -100,6 +100,22 @@ CODES: dict[int, Code] = {
 _OTHER = Code("", "a code that has no entry here", "Look the code up in cuda.h (enum cudaError_enum).")
 
 
+# nvmlReturn_t, of nvml.h: those that a failing discovery is known to meet.
+_NVML_NAMES: dict[int, str] = {
+    1: "NVML_ERROR_UNINITIALIZED",
+    2: "NVML_ERROR_INVALID_ARGUMENT",
+    3: "NVML_ERROR_NOT_SUPPORTED",
+    4: "NVML_ERROR_NO_PERMISSION",
+    6: "NVML_ERROR_NOT_FOUND",
+    9: "NVML_ERROR_DRIVER_NOT_LOADED",
+    12: "NVML_ERROR_LIBRARY_NOT_FOUND",
+    13: "NVML_ERROR_FUNCTION_NOT_FOUND",
+    15: "NVML_ERROR_GPU_IS_LOST",
+    18: "NVML_ERROR_LIB_RM_VERSION_MISMATCH",
+    999: "NVML_ERROR_UNKNOWN",
+}
+
+
 def code_of(number: int) -> Code:
     """The entry of `number`; a code that is not listed has an empty name."""
     return CODES.get(number, _OTHER)
@@ -108,6 +124,11 @@ def code_of(number: int) -> Code:
 def described(number: int) -> str:
     """``802 CUDA_ERROR_SYSTEM_NOT_READY``, or the number alone."""
     return f"{number} {code_of(number).name}".rstrip()
+
+
+def described_nvml(number: int) -> str:
+    """``6 NVML_ERROR_NOT_FOUND``, or the number alone."""
+    return f"{number} {_NVML_NAMES.get(number, '')}".rstrip()
 
 
 # What cudaGetErrorString answers for the codes with which a CUDA runtime may fail to start (libcudart 12.8.90 and

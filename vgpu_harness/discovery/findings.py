@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 from vgpu_harness.discovery.answer import devices_of, driver_address
-from vgpu_harness.discovery.arrival import denials, preload_problems
-from vgpu_harness.discovery.backend import in_words, lost_backends
-from vgpu_harness.discovery.codes import described
-from vgpu_harness.discovery.driver_calls import shown
+from vgpu_harness.discovery.arrival import denials, preload_problems, suspects
+from vgpu_harness.discovery.backend import backend_problems, in_words, lost_backends
+from vgpu_harness.discovery.driver_calls import answer, shown
 from vgpu_harness.discovery.evidence import Evidence
-from vgpu_harness.discovery.findings_c import lost_by_probe, probe_findings
+from vgpu_harness.discovery.findings_c import lost_by_probe, probe_findings, stray_device
 from vgpu_harness.trace import Kind, Library, Record
 
 SLOW_NS = 1_000_000_000
@@ -26,6 +25,13 @@ _LOST: tuple[tuple[str, str, str], ...] = (
 
 # A CUDA runtime asks for the current context's device, and takes "there is none" for an answer.
 _ASKED = frozenset({("cuCtxGetDevice", 201)})
+
+# What generation B asks of NVML for a device's memory, in its order; a failure is told by `_nvml`.
+_NVML_STEPS = ("nvmlInit_v2", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetMemoryInfo")
+_NVML_NOT_FOUND = 6
+
+_TOTALS = ("cuMemGetInfo", "nvmlDeviceGetMemoryInfo")
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 def findings_of(e: Evidence) -> tuple[str, ...]:
@@ -57,11 +63,11 @@ def _foreign(e: Evidence) -> Iterator[str]:
                     f"Another CUDA driver library is mapped, {file.path}, {beside}: its functions may answer instead. "
                     "Take its directory out of LD_LIBRARY_PATH."
                 )
-        copies = {f.identity for f in mapped if f.delivered and f.role == "cuda"}
+        copies = {f.identity: f.path for f in mapped if f.delivered and f.role == "cuda"}
         if len(copies) > 1:
             yield (
-                "Two copies of the CUDA shim are mapped in one process, each with a state of its own. Use a link to "
-                "the preloaded file instead of a copy."
+                f"Two copies of the CUDA shim are mapped in one process, each with a state of its own: "
+                f"{', '.join(copies.values())}. Deliver one file only, and links to it instead of copies."
             )
 
 
@@ -109,9 +115,14 @@ def _lost_fields(e: Evidence) -> Iterator[str]:
             if (device[field] or "") in {"", lost} and field not in explained and not _is_ordinal(e, field):
                 yield f"The client's answer has lost a field of {which}: {field}={device[field] or ''!r}. {how}."
     counted = [r.outputs[0] for r in e.calls("cuDeviceGetCount") if r.result == 0 and r.outputs]
-    if counted and max(counted) > len(devices_of(e)):
-        kept = len(devices_of(e))
+    kept = len(devices_of(e))
+    if counted and max(counted) > kept:
         yield f"The driver counted {max(counted)} devices and the client kept {kept}. See its log for the others."
+    if counted and max(counted) < kept:
+        yield (
+            f"The client has {kept} devices, and the driver counted {max(counted)}: it took a line for a device that "
+            f"is none{stray_device(e)}; {suspects(e)}. Write nothing to stdout or stderr in a preloaded library."
+        )
 
 
 def _is_ordinal(e: Evidence, field: str) -> bool:
@@ -120,6 +131,8 @@ def _is_ordinal(e: Evidence, field: str) -> bool:
 
 
 def _backends(e: Evidence) -> Iterator[str]:
+    for problem in backend_problems(e):
+        yield f"{problem}; another backend answered. Replace that file, or deliver what it needs."
     for needs in lost_backends(e):
         yield f"{in_words(needs)}, which {needs.client} needs; the client answered all the same. Export it."
 
@@ -137,19 +150,47 @@ def _memory(e: Evidence) -> Iterator[str]:
             f"{name} and cuDeviceTotalMem disagree on memory: {max(other)} and {max(cuda)} bytes in total. Answer the "
             "same device's memory in both."
         )
+    answered = [*cuda, *(r.outputs[1] for name in _TOTALS for r in _good(e, name) if len(r.outputs) > 1)]
+    for device in devices_of(e):
+        total = _bytes(device["total"] or "")
+        if answered and total and not any(0.9 * known <= total <= 1.1 * known for known in answered):
+            yield (
+                f"The client has device {device['id']} ({device['name']}) with {device['total']}, and the driver "
+                f"answered {max(answered)} bytes: the client read its memory from another text. See the name that "
+                "cuDeviceGetName answers, and what preloaded libraries print."
+            )
+
+
+def _good(e: Evidence, name: str) -> list[Record]:
+    return [r for r in e.calls(name, all_versions=True) if r.result == 0]
+
+
+def _bytes(text: str) -> float:
+    """Bytes of ``79.2 GiB``, as clients log them; 0 for another text."""
+    number, _, unit = text.partition(" ")
+    return float(number) * _UNITS[unit] if unit in _UNITS and number.replace(".", "", 1).isdecimal() else 0.0
 
 
 def _nvml(e: Evidence) -> Iterator[str]:
     """Generation B reads memory from NVML, by the UUID that CUDA answered; failing that, by a context of its own."""
     if e.facts.generation != "b" or any(r.result == 0 for r in e.calls("nvmlDeviceGetMemoryInfo")):
         return
-    asked = [r for r in e.calls("nvmlDeviceGetHandleByUUID") if r.result != 0]
+    if e.log.first("utilizing NVML memory reporting"):
+        return  # by an NVML that writes no trace
+    asked = [r for r in e.calls("nvmlDeviceGetHandleByUUID") if r.result == _NVML_NOT_FOUND]
+    calls = [r for name in _NVML_STEPS for r in e.calls(name) if r.result != 0]
     context = [r for name in ("cuDevicePrimaryCtxRetain", "cuMemGetInfo_v2") for r in e.calls(name)[:1]]
     way = f" ({'; '.join(shown(r) for r in context)})" if context else ""
     if asked:
         yield (
             f"NVML does not know the UUID that CUDA answers: {shown(asked[0])}. So the client made a context and took "
             f"memory from CUDA{way}. Answer the same UUID in nvmlDeviceGetUUID and cuDeviceGetUuid."
+        )
+        return
+    if calls:
+        yield (
+            f"NVML was not used: {shown(calls[0])}. So the client made a context and took memory from CUDA{way}. Let "
+            f"{calls[0].name} answer 0."
         )
         return
     missing = [
@@ -172,15 +213,11 @@ def _tolerated(e: Evidence) -> Iterator[str]:
     """Calls that failed and that the client did without."""
     seen: set[tuple[str, int]] = set()
     for record in e.of_kind(Kind.CALL):
-        if record.result == 0 or record.pid not in e.seekers or record.name == "nvmlDeviceGetHandleByUUID":
+        if record.result == 0 or record.pid not in e.seekers:
             continue
-        if (record.name, record.result) in _ASKED:
+        if (record.name, record.result) in _ASKED or (e.facts.generation == "b" and record.name in _NVML_STEPS):
             continue
         if record.library not in {Library.CUDA, Library.NVML} or (record.name, record.result) in seen:
             continue
         seen.add((record.name, record.result))
-        yield f"{record.name} answered {_code(record)}; the client went on without it."
-
-
-def _code(record: Record) -> str:
-    return described(record.result) if record.library == Library.CUDA else str(record.result)
+        yield f"{record.name} answered {answer(record)}; the client went on without it."

@@ -26,6 +26,7 @@ def gather(generation: Generation, layout: Layout, run: "Run") -> Facts:
     backends = [folder for folder in layout.backends if (folder / BACKEND_FILE).exists()]
     resolved, needs = needs_of(generation, layout, shelf, preload, inherited)
     libraries = [*candidates(search), *(r.path for r in resolved if r.path is not None)]
+    libraries += [str(folder / BACKEND_FILE) for folder in backends]
     if generation == "a":
         libraries += [
             path for line in parse(run.stderr).messages(FOUND) for path in items(line.fields.get("paths", ""))

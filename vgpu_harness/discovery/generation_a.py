@@ -50,7 +50,7 @@ def check_file(e: Evidence) -> Outcome:
         arrived = f"The shim {preload.path} is preloaded"
     else:
         arrived = f"The shim {preload.path} is mapped and never called"
-    only = f"only {', '.join(others)}, which is not the shim" if others else "no file"
+    only = f"only {', '.join(others)}, which is not the shim," if others else "no file"
     return stops(
         f"{arrived}: this client opens the driver library by its path, and found {only} matching libcuda.so*.",
         f"Put a link {where}/libcuda.so.1 to the shim: a preload is no file, and this client asks for no name "

@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 from vgpu_harness.discovery.arrival import check_arrival
 from vgpu_harness.discovery.backend import (
+    absent_libraries,
+    backend_loading,
     check_directory,
+    check_life,
     check_loaded,
     check_symbols,
     driver_called,
     driver_library,
     lacking,
 )
-from vgpu_harness.discovery.driver_calls import check_count, check_init, check_memory
+from vgpu_harness.discovery.driver_calls import check_count, check_ended, check_init, check_memory
 from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.log import Line
 from vgpu_harness.discovery.runtime import check_runtime
@@ -35,14 +38,13 @@ def check_child(e: Evidence) -> Outcome:
     said = [line.text for line in failures(e)]
     alive = bool(e.children) or e.log.first("starting ollama engine") is not None
     crashed_early = bool(said) and not driver_called(e) and not e.answers_cuda and driver_library(e) is not None
-    if not alive or (crashed_early and not lacking(e)):
-        return stops(
-            f"A child did not live to look for a device: {said[0]}."
-            if said
-            else "No child of the client left a sign of life.",
+    explained = lacking(e) or absent_libraries(e) or backend_loading(e)
+    if not alive or (crashed_early and not explained):
+        return check_life(
+            e,
+            said,
             "See the child's own lines in the client's log: an unwritable TMPDIR or a port that is taken ends it "
             "before the driver.",
-            *said,
         )
     return holds(f"children with records: {len(e.children)}", *[line.text for line in e.started[:1]])
 
@@ -57,6 +59,8 @@ def check_memory_of_child(e: Evidence) -> Outcome:
         return stops(
             f"The child ended in a CUDA error: {said.text}.", "See the last traced call of the child.", said.text
         )
+    if traced.holds and e.log.first(NOT_CONFIRMED) is None and (ended := check_ended(e, failures(e))):
+        return ended
     return traced
 
 

@@ -5,19 +5,24 @@ must be JSON and nothing else. The first two decide whether there is a device; t
 driver's version. Unlike generation B's, this loader prints the dynamic linker's errors.
 """
 
+import re
 from collections.abc import Callable
 
-from vgpu_harness.discovery.arrival import check_arrival
+from vgpu_harness.discovery.arrival import check_arrival, suspects
 from vgpu_harness.discovery.backend import (
+    absent_libraries,
+    backend_loading,
     check_directory,
+    check_life,
     check_loaded,
     check_symbols,
     driver_called,
     driver_library,
     lacking,
 )
-from vgpu_harness.discovery.driver_calls import check_count, check_init, check_memory
+from vgpu_harness.discovery.driver_calls import check_count, check_ended, check_init, check_memory, shown
 from vgpu_harness.discovery.evidence import Evidence
+from vgpu_harness.discovery.findings_c import LISTED, TOO_OLD
 from vgpu_harness.discovery.log import Line
 from vgpu_harness.discovery.runtime import check_runtime
 from vgpu_harness.discovery.stages import Outcome, holds, stops, undecided
@@ -25,7 +30,9 @@ from vgpu_harness.discovery.stages import Outcome, holds, stops, undecided
 NOT_CONFIRMED = "filtering device which didn't fully initialize"
 NOT_COMPILED = "compute capability not in compiled architectures"
 NO_MEMORY = "skipping pseudo-device with zero memory"
-TOO_OLD = "NVIDIA driver too old"
+_ARCHS = re.compile(r"CUDA\s*:\s*ARCHS\s*=\s*[\d,]+")
+_LONGEST = 64 * 1024
+"""bufio.Scanner's limit: a line of so many bytes ends the client's reading."""
 DROPPED = (TOO_OLD, "dropping integrated GPU", "dropping duplicate device")
 
 
@@ -45,16 +52,42 @@ def check_child(e: Evidence) -> Outcome:
     """S3: llama-server runs and can answer."""
     said = [line.text for line in failures(e)]
     early = said and not driver_called(e) and not e.answers_cuda and driver_library(e) is not None
-    if (early and not lacking(e)) or not (e.children or e.started):
-        return stops(
-            f"A child did not live to look for a device: {said[0]}."
-            if said
-            else "No child of the client left a sign of life.",
+    explained = lacking(e) or absent_libraries(e) or backend_loading(e)
+    if (early and not explained) or not (e.children or e.started):
+        return check_life(
+            e,
+            said,
             "See the child's own lines in the client's log: a llama-server that is not there or cannot be executed "
             "ends before the driver.",
-            *said,
         )
     return holds(f"children with records: {len(e.children)}", *[line.text for line in e.started[:1]])
+
+
+def check_devices(e: Evidence) -> Outcome:
+    """S8: counted and described, and listed in a form that the client reads."""
+    counted = check_count(e)
+    if not counted.holds or e.answers_cuda or e.log.first("Available devices:") is None:
+        return counted
+    long = next((line for line in e.log.lines if not line.level and len(line.raw.encode()) >= _LONGEST), None)
+    if long is not None:
+        return stops(
+            f"The client reads llama-server's output up to a line of {len(long.raw.encode())} bytes, which is longer "
+            f"than it takes ({_LONGEST}), and finds no device; {suspects(e)}.",
+            "Write nothing to stdout or stderr in a preloaded library.",
+            f"{long.raw[:60]}...",
+        )
+    if any(not line.level and LISTED.match(line.raw) for line in e.log.lines):
+        return counted
+    names = [r for r in e.calls("cuDeviceGetName") if r.result == 0]
+    line = next((line.raw for line in e.log.lines if line.raw.startswith("  CUDA")), "no line")
+    if not names:
+        return counted
+    return stops(
+        f"The client cannot read llama-server's list of devices: it has {line!r}, because cuDeviceGetName answered "
+        f"{names[0].text!r}.",
+        "Answer cuDeviceGetName with a name that is not empty and stands in one line.",
+        *[shown(r) for r in names[:1]],
+    )
 
 
 def check_memory_of_child(e: Evidence) -> Outcome:
@@ -74,6 +107,8 @@ def check_memory_of_child(e: Evidence) -> Outcome:
         )
     if empty is not None:
         return Outcome(traced.holds, (*traced.evidence, empty.text), traced.cause, traced.remedy)
+    if traced.holds and e.log.first(NOT_CONFIRMED) is None and (ended := check_ended(e, failures(e))):
+        return ended
     return traced
 
 
@@ -98,6 +133,15 @@ def check_second_pass(e: Evidence) -> Outcome:
     if e.answers_cuda or (lost is None and arch is None):
         return holds(*[line.text for line in e.log.messages("verifying if device is supported")[:1]])
     if arch is not None:
+        strays = [line.raw for line in e.log.lines if _ARCHS.search(line.raw) and "system_info:" not in line.raw]
+        if strays:
+            return stops(
+                f"The client takes {strays[0].strip()!r}, which is not of llama-server's system_info line, for the "
+                f"architectures that the backend is compiled for; {suspects(e)}.",
+                "Write nothing to stdout or stderr in a preloaded library.",
+                arch.text,
+                *strays[:1],
+            )
         compute = _compute(arch.fields.get("cc", ""))
         return stops(
             f"The backend was not compiled for the device's compute capability{f' {compute}' if compute else ''}: "
@@ -152,7 +196,7 @@ CHECKS: dict[str, Callable[[Evidence], Outcome]] = {
     "S5": check_symbols,
     "S6": check_runtime,
     "S7": check_init,
-    "S8": check_count,
+    "S8": check_devices,
     "S9": check_memory_of_child,
     "S10": check_time,
     "S11": check_second_pass,

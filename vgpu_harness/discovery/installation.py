@@ -38,7 +38,8 @@ class Layout:
 def lay_out(generation: Generation, directory: Path, libraries: Path | None = None) -> Layout:
     """Puts a client into the run directory `directory`, with the user's `libraries` in place of the stand-ins.
 
-    Programs are copied, as they look for the rest beside themselves; libraries are links.
+    The client's own files are copies, so that nothing that is written into a run changes the installed package, and
+    programs find the rest beside themselves. The user's libraries, which may have gigabytes, are links.
 
     Raises:
         ShimError: the client is not built.
@@ -51,12 +52,12 @@ def lay_out(generation: Generation, directory: Path, libraries: Path | None = No
     if generation == "c":
         shutil.copy2(client_path(SERVER_FILE), library_directory / SERVER_FILE)
         for name in ("libggml-base.so", "libggml.so"):
-            (library_directory / name).symlink_to(client_path(f"ggml-c/{name}"))
+            shutil.copy2(client_path(f"ggml-c/{name}"), library_directory / name)
     source = "ggml-c" if generation == "c" else "ggml"
     for backend, major in BACKENDS.items():
         folder = library_directory / backend
         folder.mkdir()
-        (folder / BACKEND_FILE).symlink_to(client_path(f"{source}/{backend}/{BACKEND_FILE}"))
+        shutil.copy2(client_path(f"{source}/{backend}/{BACKEND_FILE}"), folder / BACKEND_FILE)
         if generation != "a":
             _bring_runtime(folder, major)
     if libraries is not None:
@@ -69,10 +70,10 @@ def _bring_runtime(folder: Path, major: str) -> None:
     """The CUDA runtime and cuBLAS that a backend links, under the names that Ollama ships them by."""
     runtime, blas = f"libcudart.so.{major}", f"libcublas.so.{major}"
     file = _RUNTIME_FILES.get(major, runtime)
-    (folder / file).symlink_to(paths.cudalib_path(runtime))
+    shutil.copy2(paths.cudalib_path(runtime), folder / file)
     if file != runtime:
         (folder / runtime).symlink_to(file)
-    (folder / blas).symlink_to(paths.cudalib_path(blas))
+    shutil.copy2(paths.cudalib_path(blas), folder / blas)
 
 
 def command(layout: Layout, host: "Host", scale: float) -> list[str]:

@@ -21,7 +21,7 @@ from vgpu_harness.discovery.clients import (
 )
 from vgpu_harness.discovery.facts import Generation, Needs, Resolution
 from vgpu_harness.discovery.installation import Layout, search_path
-from vgpu_harness.discovery.library_files import Shelf, candidates
+from vgpu_harness.discovery.library_files import MISSING, Shelf, candidates
 from vgpu_harness.shims.elf import ElfFacts
 
 DRIVER = "libcuda.so.1"
@@ -45,13 +45,15 @@ class Linker:
             file = self.shelf.file(path)
             if file.problem is None and file.soname == name:
                 return Resolution(client=client, name=name, path=path, how="preloaded under this name")
+        how = "neither preloaded under this name nor in LD_LIBRARY_PATH"
         for directory in self.search:
             path = str(Path(directory) / name)
-            if self.shelf.file(path).problem is None:
+            problem = self.shelf.file(path).problem
+            if problem is None:
                 return Resolution(client=client, name=name, path=path, how="found in LD_LIBRARY_PATH")
-        return Resolution(
-            client=client, name=name, path=None, how="neither preloaded under this name nor in LD_LIBRARY_PATH"
-        )
+            if problem != MISSING:
+                how = f"not to be had: {path} {problem}"
+        return Resolution(client=client, name=name, path=None, how=how)
 
 
 def lacking(

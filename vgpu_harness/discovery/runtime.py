@@ -38,7 +38,7 @@ def check_runtime(e: Evidence) -> Outcome:
     """S6: the runtime got through its start in one child; else why not, unless a later stage is to blame."""
     started = e.log.first(FOUND)
     counted = [r for pid in e.deciders for r in _of(e, pid, "cuDeviceGetCount")]
-    stopped = None if started is not None else _first(e, _tables)
+    stopped = None if started is not None else _first(e, _tables) or _first(e, _lookup)
     if stopped is None and (started is not None or counted):
         lookups = sum(len(_of(e, pid, *_LOOKUPS)) for pid in e.deciders)
         versions = [r for pid in e.deciders for r in _of(e, pid, "cuDriverGetVersion")]
@@ -48,7 +48,7 @@ def check_runtime(e: Evidence) -> Outcome:
             *([f"trace: {lookups} calls of cuGetProcAddress"] if lookups else []),
         )
     # A cuInit that failed or hangs is a later stage's.
-    return stopped or _first(e, _lookup) or _first(e, _version) or undecided()
+    return stopped or _first(e, _version) or undecided()
 
 
 def _first(e: Evidence, reason: Callable[[Evidence, int], Outcome | None]) -> Outcome | None:
@@ -124,8 +124,9 @@ def _lookup(e: Evidence, pid: int) -> Outcome | None:
     """A function that the runtime needs cannot be obtained."""
     calls = [r for r in _of(e, pid, *_LOOKUPS) if r.text in _NEEDED or not r.text]
     refused = next((r for r in calls if r.result != _SUCCESS or r.outputs[-1:] > (0,)), None)
-    if refused is None or _of(e, pid, "cuDeviceGetCount"):
-        return None
+    counts = _of(e, pid, "cuDeviceGetCount")
+    if refused is None or _of(e, pid, "cuDeviceGet") or any(r.result or r.outputs[:1] == (0,) for r in counts):
+        return None  # it got further, or the count itself is to blame
     name = refused.text or "its functions"
     return stops(
         f"The CUDA runtime could not obtain {name} from the driver ({shown(refused).removeprefix('trace: ')}), and so "
@@ -142,9 +143,11 @@ def _version(e: Evidence, pid: int) -> Outcome | None:
         return None
     answer = versions[0]
     value = described(answer.result) if answer.result or not answer.outputs else str(answer.outputs[0])
+    why = "driver's version is too low for this CUDA runtime"
+    if answer.result:
+        why = "CUDA runtime did not get the driver's version"
     return stops(
-        f"The driver's version is too low for this CUDA runtime: cuDriverGetVersion answered {value}, cuInit was never "
-        f"called, and {_answered(e)}.",
+        f"The {why}: cuDriverGetVersion answered {value}, cuInit was never called, and {_answered(e)}.",
         "Answer a driver version of the runtime's CUDA major or later (12000 for cuda_v12, 13000 for cuda_v13).",
         *_evidence(e, pid, answer),
     )

@@ -10,6 +10,7 @@ from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.funnel import Funnel
 from vgpu_harness.discovery.processes import RunProcess
 from vgpu_harness.discovery.stages import Stage
+from vgpu_harness.errors import TraceError
 
 SCHEMA = 1
 
@@ -95,6 +96,8 @@ def verdict_of(path: str | os.PathLike[str]) -> Verdict:
         TraceError: the trace or the evidence beside it is missing or cannot be read.
     """
     place = Path(path)
+    if not place.exists():
+        raise TraceError(f"{place}: does not exist; give the directory of a run of `vgpu-harness discover`")
     if place.is_dir():
         return Verdict.of(Evidence.load(place), place)
     return Verdict.of(Evidence.load(place.parent, place), place.parent)

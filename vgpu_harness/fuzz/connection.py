@@ -42,21 +42,16 @@ class Connection:
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str], functions: Sequence[str]) -> None:
+        self._directory = directory
         self._complaints = directory / "stderr"
         self._received = b""
         program = client_path("vgpu-executor")
-        self._socket, theirs = socket.socketpair()
-        with theirs, self._complaints.open("wb") as complaints:
-            self._process = subprocess.Popen(
-                [program, str(theirs.fileno())],
-                env=environment,
-                cwd=directory,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=complaints,
-                stderr=complaints,
-                start_new_session=True,
-            )
+        try:
+            self._start(program, environment)
+        except OSError as error:
+            raise ExecutorError(
+                f"{program}: cannot be started: {error.strerror}; see to memory, processes and open files"
+            ) from error
         try:
             self.set_deadline(0)
             greeting = b""
@@ -71,6 +66,23 @@ class Connection:
             self.close()
             raise
         self.libraries = {name: os.fsdecode(path) for name, path in zip(functions, paths, strict=False)}
+
+    def _start(self, program: Path, environment: Mapping[str, str]) -> None:
+        with contextlib.ExitStack() as failed:
+            self._socket, theirs = socket.socketpair()
+            failed.callback(self._socket.close)
+            with theirs, self._complaints.open("wb") as complaints:
+                self._process = subprocess.Popen(
+                    [program, str(theirs.fileno())],
+                    env=environment,
+                    cwd=self._directory,
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=complaints,
+                    stderr=complaints,
+                    start_new_session=True,
+                )
+            failed.pop_all()
 
     @property
     def pid(self) -> int:
@@ -119,14 +131,31 @@ class Connection:
             ended = f"ended with {self._process.wait(1)}"
         except subprocess.TimeoutExpired:
             ended = "did not answer in time"
-        said = self._complaints.read_text(errors="replace").strip() or "it said nothing"
+        said = ""
+        # A sequence can have taken the file away.
+        with contextlib.suppress(OSError):
+            said = self._complaints.read_text(errors="replace").strip()
+        said = said or "it said nothing"
         return LostError(f"vgpu-executor: {ended}: {said}; run the sequences one by one to see which of them does it")
 
     def kill(self) -> None:
-        """Ends it without asking."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """Ends it without asking, and what its sequences have started."""
+        self._process.kill()
         self.close()
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """Ends what the executor could not end any more: all of it has the directory in its environment."""
+        needle = os.fsencode(self._directory)
+        left = True
+        while left:
+            left = False
+            for place in Path("/proc").glob("[0-9]*"):
+                # Gone, or another user's.
+                with contextlib.suppress(OSError):
+                    if needle in (place / "environ").read_bytes():
+                        os.kill(int(place.name), signal.SIGKILL)
+                        left = True
 
     def close(self) -> None:
         """Hangs up; the executor ends what it has started, and itself. A second time does nothing."""
@@ -136,3 +165,4 @@ class Connection:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            self._end_orphans()

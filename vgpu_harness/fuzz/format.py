@@ -26,8 +26,18 @@ _FIELDS = {
     "descriptor": "number open text",
 }
 
+_NUMBERS = {
+    "REQUEST_BYTES", "THREADS_MAX", "ARGUMENTS_MAX", "REGISTERS_MAX", "BUFFERS_BYTES", "BUFFER_EDGE", "ERRNO_MARK",
+    "REQUEST_FUNCTIONS", "REQUEST_VARIABLE", "REQUEST_EXAMPLES", "EXAMPLE_STAYS", "EXAMPLE_EXITS", "CALL_RETURNS_TEXT",
+    "ARGUMENT_NUMBER", "ARGUMENT_BUFFER", "ARGUMENT_TEXT", "ARGUMENT_KEPT", "NOWHERE", "RESULT_MISSING",
+    "OUTPUT_BEFORE", "OUTPUT_BEHIND", *(f"ENDED_{ended.name}" for ended in Ended if ended is not Ended.LOST),
+}  # fmt: skip
+
 _ALL_64 = (1 << 64) - 1
 
+
+_TIMEOUT_MAX = 4_000_000
+"""Seconds that a sequence can have: a u32 counts the milliseconds."""
 
 _CALLS_KNOWN = 10_000
 """Calls whose bytes are remembered: fuzzing makes many of them again."""
@@ -43,6 +53,12 @@ class _Known(NamedTuple):
 
 class ExecutorError(RunError):
     """The executor could not be started, did not answer, or was asked for what it cannot do."""
+
+
+def _other(what: str) -> ExecutorError:
+    return ExecutorError(
+        f"vgpu-executor: its format is another one ({what}); rebuild it: pip install . in the checkout of vgpu-harness"
+    )
 
 
 class Format:
@@ -61,18 +77,21 @@ class Format:
         self._records: dict[str, struct.Struct] = {}
         told: dict[str, str] = {}
         for line in greeting.strip().splitlines():
-            what, name, *rest = line.split(" ")
-            if what == "number":
-                self.number[name] = int(rest[0])
-            else:
-                told[name] = " ".join(field.partition(":")[0] for field in rest)
-                self._records[name] = struct.Struct("=" + "".join(_LETTERS[field.partition(":")[2]] for field in rest))
+            try:
+                what, name, *rest = line.split(" ")
+                if what == "number":
+                    self.number[name] = int(rest[0])
+                else:
+                    told[name] = " ".join(field.partition(":")[0] for field in rest)
+                    letters = "".join(_LETTERS[field.partition(":")[2]] for field in rest)
+                    self._records[name] = struct.Struct("=" + letters)
+            except (LookupError, ValueError) as error:
+                raise _other(f"{line[:60]!r}") from error
         if told != _FIELDS or self.number.get("MARK") != MARK:
             wrong = sorted(name for name in {*told, *_FIELDS} if told.get(name) != _FIELDS.get(name)) or ["MARK"]
-            raise ExecutorError(
-                f"vgpu-executor: its format is another one ({', '.join(wrong)}); "
-                "rebuild it: pip install . in the checkout of vgpu-harness"
-            )
+            raise _other(", ".join(wrong))
+        if missing := sorted(_NUMBERS - self.number.keys()):
+            raise _other(", ".join(missing))
         self._index = {name: place for place, name in enumerate(functions)}
         text_flag = self.number["CALL_RETURNS_TEXT"]
         self._flags = {name: text_flag for name, entry in signatures().items() if entry.returns_text}
@@ -105,8 +124,10 @@ class Format:
             flags: "STAYS", "EXITS".
 
         Raises:
-            ExecutorError: a call cannot be written in this format.
+            ExecutorError: a call or the time cannot be written in this format.
         """
+        if not 0 <= timeout <= _TIMEOUT_MAX:
+            raise ExecutorError(f"{timeout!r}: is no time that a sequence can have; give 0 to {_TIMEOUT_MAX} seconds")
         parts = [self._known(call).encoded for call in calls]
         body = b"".join(parts)
         number = sum(self.number[f"EXAMPLE_{flag}"] for flag in flags)
@@ -184,13 +205,14 @@ class Format:
                 target = body[at : at + length].decode(errors="replace")
                 at += length
                 changes.append(Descriptor(number, bool(is_open), target))
-        except (IndexError, struct.error) as error:
+            how = self._ended[ended]
+        except (LookupError, struct.error) as error:
             raise ExecutorError(
                 f"vgpu-executor: an answer makes no sense ({error}); run its calls one by one"
             ) from error
         end = len(body) - err_kept
         return Outcome(
-            calls, tuple(found), self._ended[ended], status, call, body[end - out_kept : end], body[end:],
+            calls, tuple(found), how, status, call, body[end - out_kept : end], body[end:],
             out_bytes + err_bytes - out_kept - err_kept, tuple(changes), processes, made_by,
         )  # fmt: skip
 

@@ -30,6 +30,9 @@ TIMEOUT = 10.0
 BATCH = 64
 """Sequences that are asked for at once."""
 
+VARIABLE = 256
+"""Bytes for the name of a variable, its NUL included."""
+
 Leave = Literal["_exit", "exit"]
 """How a process leaves after the last call: `exit` runs the destructors of the libraries."""
 
@@ -140,9 +143,14 @@ class Executor:
         """Sets a variable in the environment of the processes that start from now on.
 
         Raises:
-            ExecutorError: a session is open, or the executor is gone.
+            ExecutorError: a session is open, the executor is gone, or there cannot be such a variable.
         """
         self._check_free()
+        if not 0 < len(os.fsencode(name)) < VARIABLE or "=" in name or "\0" in name + value:
+            raise ExecutorError(
+                f"{name[:60]!r}: cannot be set to {value[:60]!r}; a name has 1 to {VARIABLE - 1} bytes and no '=', "
+                "and neither has a NUL"
+            )
         self._variables[name] = value
         connection = self._connection
         connection.set_deadline(0)
@@ -229,7 +237,8 @@ class Executor:
             self._restart()
             if len(batch) == 1:
                 return [Outcome(batch[0], (), Ended.LOST, made_by=made_by)]
-        except ExecutorError:
+        except BaseException:
+            # Ctrl-C, too: the rest of the answer must not be taken for that of the next request.
             self._restart()
             raise
         # One of them takes the executor with it; one by one it shows which.
@@ -284,7 +293,7 @@ class Executor:
         except LostError:
             self._restart()
             outcome = Outcome(calls, (), Ended.LOST)
-        except ExecutorError:
+        except BaseException:
             self._session_open = False
             self._restart()
             raise

@@ -150,7 +150,13 @@ class Child:
         for pid in observer.living:
             with contextlib.suppress(psutil.NoSuchProcess):
                 roots.append(psutil.Process(pid))
-        ended = dict.fromkeys((*reap(self.trace, roots), *observer.finish()))
+        try:
+            asked = reap(self.trace, roots)
+        except BaseException:
+            # Ctrl-C once more, while they had time to end by themselves: that time is over.
+            reap(self.trace, roots, patience=0.0)
+            raise
+        ended = dict.fromkeys((*asked, *observer.finish()))
         ended.pop(self.pid, None)
         self.processes = observer.processes
         self.returncode = observer.status

@@ -39,8 +39,10 @@ class Image:
         secure: it was given other privileges than its caller had (AT_SECURE): ld.so then ignores LD_PRELOAD.
         static: no dynamic linker runs in it.
         foreign: it is no 64-bit x86-64 program.
-        lost: what the run's environment had and its own had not: a variable, or "LD_PRELOAD: PATH" for one entry.
+        lost: what the run's environment had and its own had not: a variable, "VGPU_HOST=" if that was there without a
+            value, or "LD_PRELOAD: PATH" for one entry.
         caller: the program that the process was before; "" if that is not known.
+        nested: its environment named another trace: it belongs to a run within this one.
     """
 
     program: str
@@ -52,6 +54,7 @@ class Image:
     foreign: bool = False
     lost: tuple[str, ...] = ()
     caller: str = ""
+    nested: bool = False
 
     @property
     def name(self) -> str:
@@ -132,34 +135,41 @@ class Sighting:
 
 
 class Signs:
-    """What in the environment of a run carries the shims; reads the images of its processes."""
+    """What in the environment of a run carries the shims; reads the images of its processes.
+
+    Attributes:
+        trace: the run's trace, as its environment names it; "" if it names none.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._given = {name: environment[name] for name in SHIM_VARIABLES if name in environment}
+        self.trace = self._given.get("VGPU_TRACE", "")
 
     def _lost(self, environment: Mapping[str, str]) -> tuple[str, ...]:
         lost: list[str] = []
         for name, given in self._given.items():
             if not (has := environment.get(name, "")):
-                lost.append(name)
+                # A VGPU_HOST or VGPU_TRACE of its own is meant so, even one without a value.
+                lost.append(f"{name}=" if name in environment and name.startswith("VGPU_") else name)
             elif name.startswith("LD_"):
                 # LD_PRELOAD is split at spaces too, ld.so(8); no entry of a run's own has one.
                 lost += [
                     f"{name}: {entry}" for entry in given.split(":") if entry not in has.replace(" ", ":").split(":")
                 ]
-            elif has != given:
-                lost.append(name)
         return tuple(lost)
 
-    def read(self, pid: int, caller: str = "") -> Image | None:
-        """What the process executes now; None if it is gone.
+    def read(self, pid: int, caller: str = "", expected: bytes = b"") -> Image | None:
+        """What the process executes now; None if it is gone, or in the middle of an execve.
 
         Args:
             pid: the process.
             caller: what it executed before.
+            expected: its `auxiliary`, if another than this means that it has become another program meanwhile.
         """
         place = Path(f"/proc/{pid}")
         try:
+            if expected and not _is_set_up(place):
+                return None
             argv = tuple(os.fsdecode(word) for word in (place / "cmdline").read_bytes().split(b"\0")[:-1])
         except OSError:
             return None
@@ -178,16 +188,21 @@ class Signs:
         header = _header(place / "exe")
         # The kernel writes auxv in words of the program's own class.
         values = dict(iter_unpack("=II" if header[_EI_CLASS] == _ELFCLASS32 else "=QQ", auxiliary))
+        # Read last: it is there as long as the memory is.
+        if _AT_BASE not in values or auxiliary != (expected or auxiliary):
+            return None
+        trace = environment.get("VGPU_TRACE", "")
         return Image(
             program=program,
             argv=argv,
-            traced="VGPU_TRACE" in self._given and environment.get("VGPU_TRACE") == self._given["VGPU_TRACE"],
+            traced=bool(self.trace) and trace == self.trace,
             preloaded="LD_PRELOAD" in environment,
             secure=values.get(_AT_SECURE, 0) != 0,
             static=values.get(_AT_BASE, 0) == 0 and not _is_linker(place / "exe", header),
             foreign=header[_EI_CLASS] != _ELFCLASS64 or int.from_bytes(header[_E_MACHINE:], "little") != _EM_X86_64,
             lost=self._lost(environment),
             caller=caller,
+            nested=bool(self.trace and trace) and trace != self.trace,
         )
 
 
@@ -199,6 +214,12 @@ def auxiliary(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/auxv").read_bytes()
     return b""
+
+
+def _is_set_up(place: Path) -> bool:
+    """Has its execve come to an end? fs/binfmt_elf.c sets startcode, field 26 of stat (proc(5)), after all else."""
+    fields = (place / "stat").read_bytes().rpartition(b") ")[2].split()
+    return fields[26 - 3] != b"0"
 
 
 def _header(path: Path) -> bytes:

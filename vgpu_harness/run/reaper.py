@@ -18,7 +18,9 @@ PATIENCE = 1.0
 """Seconds between asking a process to end and ending it."""
 
 
-def _names_trace(pid: int, needle: bytes) -> bool:
+def names_trace(pid: int, trace: str | os.PathLike[str]) -> bool:
+    """Does the environment that the process was started with name this trace?"""
+    needle = b"\0VGPU_TRACE=" + os.fsencode(trace) + b"\0"
     # /proc/PID/environ is what the process was started with. Read here, not with psutil, which parses all of it.
     try:
         return needle in b"\0" + Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
@@ -36,10 +38,9 @@ def processes_of(trace: Path, roots: "Iterable[psutil.Process]" = ()) -> "list[p
     import psutil
 
     found: dict[int, psutil.Process] = {}
-    needle = b"\0VGPU_TRACE=" + os.fsencode(trace) + b"\0"
     me = os.getpid()
     for pid in psutil.pids():
-        if pid != me and _names_trace(pid, needle):
+        if pid != me and names_trace(pid, trace):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found[pid] = psutil.Process(pid)
     for process in [*found.values(), *roots]:

@@ -91,6 +91,34 @@ def _remove_new(path: Path, before: frozenset[str] | None) -> None:
                 entry.unlink()
 
 
+def _start_in(cwd: str | os.PathLike[str] | None) -> Path:
+    """The directory to start in, absolute.
+
+    Raises:
+        RunError: this process's own has been removed.
+    """
+    try:
+        return Path(cwd).absolute() if cwd is not None else Path.cwd()
+    except OSError as error:
+        raise RunError(f"the current directory: {error.strerror}; change to one that is there") from error
+
+
+def _check_proc() -> None:
+    """Processes are seen and ended by what /proc says of them.
+
+    Raises:
+        RunError: it is not there, or is that of other process numbers than this process's (a new PID namespace).
+    """
+    try:
+        number = Path("/proc/self").readlink().name
+    except OSError:
+        number = ""
+    if number != str(os.getpid()):
+        raise RunError(
+            "/proc: does not show this process; mount it (mount -t proc proc /proc), also in a new PID namespace"
+        )
+
+
 def run(
     argv: Sequence[str | os.PathLike[str]],
     host: Host | str | os.PathLike[str] | None = None,
@@ -143,7 +171,8 @@ def run(
     if observe not in {"auto", "ptrace", "sampled"}:
         raise RunError(f"observe {observe!r}: is none of 'auto', 'ptrace', 'sampled'; give one of them")
     check_fresh()
-    start_in = Path(cwd).absolute() if cwd is not None else Path.cwd()
+    _check_proc()
+    start_in = _start_in(cwd)
     described = load_host(host)
     # The program is checked with the PATH it will have; the lists of libraries do not matter for that.
     program = check_program(words[0], build_environment(Path("/"), extra=env), start_in)

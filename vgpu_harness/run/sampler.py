@@ -8,6 +8,7 @@ import select
 import time
 
 from vgpu_harness.run.observer import Image, Process, Sighting, Signs, auxiliary
+from vgpu_harness.run.reaper import names_trace
 from vgpu_harness.run.started import Started
 
 INTERVAL = 0.01
@@ -48,7 +49,9 @@ class Sampler:
         """Takes in what /proc shows now."""
         import psutil
 
-        for pid in psutil.pids():
+        pids = psutil.pids()
+        self._others.intersection_update(pids)
+        for pid in pids:
             if pid not in self._others and pid not in self._seen:
                 self._meet(pid)
         for sighting in self._seen.values():
@@ -58,7 +61,8 @@ class Sampler:
         parent, session = _parent_and_session(pid)
         if parent is None:
             return
-        if parent not in self._seen and session != self._session:
+        # A daemon may have left its parent and its session before it was first looked at.
+        if parent not in self._seen and session != self._session and not names_trace(pid, self._signs.trace):
             self._others.add(pid)
             return
         self._seen[pid] = Sighting(pid, parent, self._seen[parent].image if parent in self._seen else None)
@@ -69,7 +73,7 @@ class Sampler:
         found = auxiliary(pid)
         if found == known or (not found and sighting.image is not None and not sighting.image.program):
             return
-        image = self._signs.read(pid, sighting.image.program if sighting.image is not None else "")
+        image = self._signs.read(pid, sighting.image.program if sighting.image is not None else "", found)
         if image is not None:
             if known is None and image.program == sighting.images[0].program:
                 sighting.images.clear()

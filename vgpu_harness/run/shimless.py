@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vgpu_harness.run.observer import Image, Process
+from vgpu_harness.run.observer import SHIM_VARIABLES, Image, Process
 from vgpu_harness.trace import Kind, Library, Record
 
 _PRELOAD_IT = "preload libvgpu-exec.so too (delivery.preload), which keeps it"
@@ -46,6 +46,8 @@ def without_shims(
 ) -> tuple[Shimless, ...]:
     """The programs of a run that the shims did not reach, in the order in which they were seen.
 
+    Of a run within the run, its own summary tells.
+
     Args:
         processes: what the observer saw, in that order.
         preload: the entries of LD_PRELOAD.
@@ -57,6 +59,8 @@ def without_shims(
     found: list[Shimless] = []
     for at, process in enumerate(processes):
         for turn, image in enumerate(process.images):
+            if image.nested:
+                continue
             if why := _property(image):
                 reason, remedy = why
             elif image.lost:
@@ -106,7 +110,7 @@ def _caller(before: Sequence[Process], process: Process, turn: int) -> tuple[Pro
 
 
 def _in_words(lost: Sequence[str]) -> str:
-    names = [name for name in lost if ": " not in name]
+    names = [name.removesuffix("=") for name in lost if ": " not in name]
     entries = [f"{path} in {name}" for name, _, path in (entry.partition(": ") for entry in lost) if path]
     *most, last = [*names, *entries]
     return f"{', '.join(most)} and {last}" if most else last
@@ -129,11 +133,15 @@ def _loss(
     by = f"was started by {before.name} ({where})"
     if set(image.lost) <= set(before.lost):
         return f"{by}, which had no {lost} itself", f"see {before.name}"
+    if set(image.lost) <= {f"{name}=" for name in SHIM_VARIABLES}:
+        return f"{by} with {lost} set to nothing, which switches the shims off", f"leave {lost} as the run has it"
     reason = f"{by} with an environment without {lost}"
     if exec_shim is None:
         return reason, _PRELOAD_IT
     if _property(before) or any(entry in before.lost for entry in ("LD_PRELOAD", f"LD_PRELOAD: {exec_shim}")):
         return f"{reason}; {Path(exec_shim).name} was not in that one", f"see {before.name}"
+    if {"VGPU_HOST", "VGPU_HOST="} & set(before.lost):
+        return f"{reason}; {Path(exec_shim).name} does nothing where VGPU_HOST is missing", f"see {before.name}"
     if recorded and not any(record.kind == Kind.MAPPED and record.pid == owner.pid for record in told):
         return f"{reason}; ld.so did not load {exec_shim} there", "see what ld.so says on stderr"
     if any(record.pid in {process.pid, owner.pid} and _same(record.text, image) for record in told if record.name):

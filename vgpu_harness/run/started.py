@@ -109,3 +109,4 @@ class Started:
     def abandon(self) -> None:
         """If the process is not yet the program, it ends."""
         self._ours.close()
+        self._theirs.close()

@@ -6,6 +6,7 @@ tracees alone (__WNOTHREAD). The processes that they make are seized by the kern
 """
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -63,7 +64,11 @@ class Tracer:
         Raises:
             OSError, ShimError: it could not be made.
         """
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            # Python has no number for it; it is what pthread_create(3) fails with, RLIMIT_NPROC for one.
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
         self._ready.wait()
         self._raise()
         return self._refused

@@ -1,6 +1,7 @@
 """What an ELF file says of itself, from its program headers alone: the dynamic linker reads no section headers."""
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -269,6 +270,8 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
 
         def text(offset: int) -> str:
             end = self._data.find(b"\0", strings + offset)
+            if end < 0:
+                raise ValueError(f"the name at {offset} of its strings does not end")
             return self._data[strings + offset : end].decode("utf-8", "replace")
 
         return read(self._data, self.order, at, count, text)
@@ -280,5 +283,8 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
         return needs
 
 
-# What pyelftools lets through when it meets offsets that lead nowhere.
-_DAMAGE = (ValueError, KeyError, IndexError, AssertionError, StopIteration, OverflowError, AttributeError)
+# What comes of offsets that lead nowhere: pyelftools lets it through, OSError is a seek beyond what a file can be.
+_DAMAGE = (
+    AssertionError, AttributeError, IndexError, KeyError, OSError, OverflowError, StopIteration, ValueError,
+    struct.error,
+)  # fmt: skip

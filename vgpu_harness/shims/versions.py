@@ -6,7 +6,7 @@ Offsets here are offsets in the file; a reader of names turns an offset in .dyns
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from mmap import mmap
-from struct import pack_into, unpack_from
+from struct import Struct, pack_into, unpack_from
 
 Content = bytes | mmap
 """A whole file."""
@@ -50,6 +50,34 @@ def elf_hash(name: str) -> int:
     return value & 0xFFFFFFFF
 
 
+class _Chains:
+    """Chains of records of one kind, whose last field is how far away the next one is, 0 at the end.
+
+    Counts and distances come from the file: damaged ones must not lead in circles.
+    """
+
+    def __init__(self, data: Content, layout: str) -> None:
+        self._data = data
+        self._record = Struct(layout)
+        self._left = len(data) // self._record.size
+
+    def walk(self, at: int, count: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """(offset, fields) of each record from the one at `at` on, at most `count`.
+
+        Raises:
+            ValueError: these chains have more records than there is room for in the file.
+        """
+        for _ in range(count):
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError("its tables of versions have more records than there is room for")
+            fields = self._record.unpack_from(self._data, at)
+            yield at, fields
+            if fields[-1] == 0:
+                return
+            at += fields[-1]
+
+
 def definitions(data: Content, order: str, at: int, count: int, name_of: NameOf) -> Iterator[Definition]:
     """The version nodes that a file defines.
 
@@ -60,16 +88,11 @@ def definitions(data: Content, order: str, at: int, count: int, name_of: NameOf)
         count: DT_VERDEFNUM.
         name_of: reads a name.
     """
-    for _ in range(count):
-        _, flags, index, names, _, aux, following = unpack_from(f"{order}HHHHIII", data, at)
-        places, place = [], at + aux
-        for _ in range(names):
-            offset, step = unpack_from(f"{order}II", data, place)
-            places.append((place, name_of(offset)))
-            place += step
-        name = places[0][1]
-        yield Definition(name, index, bool(flags & _BASE), at + 8, tuple(p for p, text in places if text == name))
-        at += following
+    auxiliary = _Chains(data, f"{order}II")
+    for place, (_, flags, index, names, _, aux, _) in _Chains(data, f"{order}HHHHIII").walk(at, count):
+        texts = [(at, name_of(offset)) for at, (offset, _) in auxiliary.walk(place + aux, names)]
+        name = texts[0][1]
+        yield Definition(name, index, bool(flags & _BASE), place + 8, tuple(at for at, text in texts if text == name))
 
 
 def needs(data: Content, order: str, at: int, count: int, name_of: NameOf) -> Iterator[tuple[str, str, int]]:
@@ -77,14 +100,10 @@ def needs(data: Content, order: str, at: int, count: int, name_of: NameOf) -> It
 
     Elf64_Verneed is {version, cnt, file, aux, next}, Elf64_Vernaux {hash, flags, other, name, next}.
     """
-    for _ in range(count):
-        _, versions, file, first, following = unpack_from(f"{order}HHIII", data, at)
-        aux = at + first
-        for _ in range(versions):
-            _, _, index, name, step = unpack_from(f"{order}IHHII", data, aux)
+    auxiliary = _Chains(data, f"{order}IHHII")
+    for place, (_, versions, file, first, _) in _Chains(data, f"{order}HHIII").walk(at, count):
+        for _, (_, _, index, name, _) in auxiliary.walk(place + first, versions):
             yield name_of(file), name_of(name), index & _INDEX
-            aux += step
-        at += following
 
 
 def indices(data: Content, order: str, at: int, count: int) -> tuple[int, ...]:

@@ -43,8 +43,9 @@ static int64_t now_ns(void) {
     return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
 }
 
-/* Kills what an example has left, and what that leaves, until there is no child. Answers how many there were. */
-static uint32_t end_leftovers(void) {
+/* Kills what an example has left, and what that leaves, until there is no child. Answers how many there were. `group`
+ * is its process: all that is in its group ends at once, however fast it forks. */
+static uint32_t end_leftovers(pid_t group) {
     uint32_t count = 0;
     for (;;) {
         pid_t pid = waitpid(-1, NULL, WNOHANG);
@@ -55,6 +56,7 @@ static uint32_t end_leftovers(void) {
             count++;
             continue;
         }
+        kill(-group, SIGKILL);
         char children[4096];
         int list = raw_open("/proc/thread-self/children", O_RDONLY, 0);
         long got = raw_read(list, children, sizeof(children) - 1);
@@ -157,13 +159,13 @@ void example_run(const struct example_host *host, uint32_t offset, const struct 
     } else {
         say_status(end, status);
     }
-    end->processes = end_leftovers();
+    end->processes = end_leftovers(pid);
 }
 
 void example_abandon(void) {
     if (waiting != 0) {
         kill_and_reap(waiting);
+        end_leftovers(waiting);
         waiting = 0;
-        end_leftovers();
     }
 }

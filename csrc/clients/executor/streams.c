@@ -31,6 +31,7 @@ void stream_empty(int fd, struct stream *stream) {
         stream->bytes = (uint32_t)facts.st_size;
         stream->kept = got > 0 ? (uint32_t)got : 0;
         raw_call(SYS_ftruncate, fd, 0, 0, 0);
-        raw_call(SYS_lseek, fd, 0, SEEK_SET, 0);
     }
+    /* The flags are the file's, and an example may have set others. With O_APPEND no offset matters. */
+    raw_call(SYS_fcntl, fd, F_SETFL, O_RDWR | O_APPEND, 0);
 }

@@ -1,5 +1,4 @@
-/* The JSON between runner and server: an array of flat objects with fixed keys. Unknown keys are skipped, as by
- * encoding/json. */
+/* The JSON between runner and server: an array of flat objects with fixed keys. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,93 +6,35 @@
 #include "ollama/gen_b.h"
 #include "ollama/json.h"
 
-static int read_member(struct json *in, const char *key, struct device *device) {
-    const struct {
-        const char *key;
-        char *text;
-        size_t size;
-    } texts[] = {
-        {"id", device->id, sizeof device->id},
-        {"backend", device->library, sizeof device->library},
-        {"name", device->name, sizeof device->name},
-        {"description", device->description, sizeof device->description},
-        {"filter_id", device->filter_id, sizeof device->filter_id},
-        {"pci_id", device->pci_id, sizeof device->pci_id},
+static int read_device(struct json *in, void *devices) {
+    struct device device = {0};
+    const struct json_member members[] = {
+        {.key = "id", .kind = JSON_TEXT, .to = device.id, .size = sizeof device.id},
+        {.key = "backend", .kind = JSON_TEXT, .to = device.library, .size = sizeof device.library},
+        {.key = "name", .kind = JSON_TEXT, .to = device.name, .size = sizeof device.name},
+        {.key = "description", .kind = JSON_TEXT, .to = device.description, .size = sizeof device.description},
+        {.key = "filter_id", .kind = JSON_TEXT, .to = device.filter_id, .size = sizeof device.filter_id},
+        {.key = "pci_id", .kind = JSON_TEXT, .to = device.pci_id, .size = sizeof device.pci_id},
+        {.key = "ComputeMajor", .kind = JSON_SMALL, .to = &device.compute_major},
+        {.key = "ComputeMinor", .kind = JSON_SMALL, .to = &device.compute_minor},
+        {.key = "driver_major", .kind = JSON_SMALL, .to = &device.driver_major},
+        {.key = "driver_minor", .kind = JSON_SMALL, .to = &device.driver_minor},
+        {.key = "total_memory", .kind = JSON_NUMBER, .to = &device.total},
+        {.key = "free_memory", .kind = JSON_NUMBER, .to = &device.free},
+        {.key = "integration", .kind = JSON_FLAG, .to = &device.integrated},
+        {.key = "LibraryPath", .kind = JSON_LIST, .to = &device.library_path},
     };
-    const struct {
-        const char *key;
-        int *number;
-    } numbers[] = {
-        {"ComputeMajor", &device->compute_major},
-        {"ComputeMinor", &device->compute_minor},
-        {"driver_major", &device->driver_major},
-        {"driver_minor", &device->driver_minor},
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if (strcmp(key, texts[i].key) == 0) {
-            return json_string(in, texts[i].text, texts[i].size);
-        }
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (strcmp(key, numbers[i].key) == 0) {
-            return json_small(in, numbers[i].number);
-        }
-    }
-    if (strcmp(key, "total_memory") == 0) {
-        return json_number(in, &device->total);
-    }
-    if (strcmp(key, "free_memory") == 0) {
-        return json_number(in, &device->free);
-    }
-    if (strcmp(key, "integration") == 0) {
-        return json_flag(in, &device->integrated);
-    }
-    if (strcmp(key, "LibraryPath") == 0) {
-        return json_list(in, &device->library_path);
-    }
-    return json_skip_value(in, 0);
-}
-
-static int read_device(struct json *in, struct device *device) {
-    char key[64];
-    if (!json_take(in, '{')) {
+    if (!json_object(in, members, sizeof members / sizeof members[0])) {
+        strings_free(&device.library_path);
         return 0;
     }
-    if (json_take(in, '}')) {
-        return 1;
-    }
-    do {
-        if (!json_string(in, key, sizeof key) || !json_take(in, ':') || !read_member(in, key, device)) {
-            return 0;
-        }
-    } while (json_take(in, ','));
-    return json_take(in, '}');
-}
-
-static int read_devices(struct json *in, struct devices *devices) {
-    if (json_word(in, "null")) {
-        return 1;
-    }
-    if (!json_take(in, '[')) {
-        return 0;
-    }
-    if (json_take(in, ']')) {
-        return 1;
-    }
-    do {
-        struct device device = {0};
-        if (!read_device(in, &device)) {
-            strings_free(&device.library_path);
-            return 0;
-        }
-        devices_add(devices, &device);
-    } while (json_take(in, ','));
-    return json_take(in, ']');
+    devices_add(devices, &device);
+    return 1;
 }
 
 int b_devices_parse(const char *text, size_t size, struct devices *devices) {
     struct json in = {text, text + size};
-    int good = read_devices(&in, devices);
+    int good = json_array(&in, read_device, devices);
     json_skip_space(&in);
     if (!good || in.at != in.end) {
         devices_free(devices);

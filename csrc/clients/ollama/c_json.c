@@ -14,108 +14,35 @@ void c_natives_add(struct c_natives *natives, const struct c_native *native) {
     natives->items[natives->count++] = *native;
 }
 
-static int read_member(struct json *in, const char *key, struct c_native *native) {
-    const struct {
-        const char *key;
-        char *text;
-        size_t size;
-    } texts[] = {
-        {"library", native->library, sizeof native->library},
-        {"name", native->name, sizeof native->name},
-        {"description", native->description, sizeof native->description},
-        {"device_id", native->device_id, sizeof native->device_id},
+static int read_native(struct json *in, void *natives) {
+    struct c_native native = {0};
+    const struct json_member members[] = {
+        {.key = "library", .kind = JSON_TEXT, .to = native.library, .size = sizeof native.library},
+        {.key = "name", .kind = JSON_TEXT, .to = native.name, .size = sizeof native.name},
+        {.key = "description", .kind = JSON_TEXT, .to = native.description, .size = sizeof native.description},
+        {.key = "device_id", .kind = JSON_TEXT, .to = native.device_id, .size = sizeof native.device_id},
+        {.key = "index", .kind = JSON_SMALL, .to = &native.index},
+        {.key = "compute_major", .kind = JSON_SMALL, .to = &native.compute_major},
+        {.key = "compute_minor", .kind = JSON_SMALL, .to = &native.compute_minor},
+        {.key = "cuda_driver_major", .kind = JSON_SMALL, .to = &native.cuda_driver_major},
+        {.key = "cuda_driver_minor", .kind = JSON_SMALL, .to = &native.cuda_driver_minor},
+        {.key = "nvidia_driver_major", .kind = JSON_SMALL, .to = &native.nvidia_driver_major},
+        {.key = "index_matches_backend", .kind = JSON_FLAG, .to = &native.index_matches_backend},
+        {.key = "integrated", .kind = JSON_FLAG, .to = &native.integrated},
+        {.key = "integrated_known", .kind = JSON_FLAG, .to = &native.integrated_known},
+        {.key = "total_memory", .kind = JSON_NUMBER, .to = &native.total},
+        {.key = "free_memory", .kind = JSON_NUMBER, .to = &native.free},
     };
-    const struct {
-        const char *key;
-        int *number;
-    } numbers[] = {
-        {"index", &native->index},
-        {"compute_major", &native->compute_major},
-        {"compute_minor", &native->compute_minor},
-        {"cuda_driver_major", &native->cuda_driver_major},
-        {"cuda_driver_minor", &native->cuda_driver_minor},
-        {"nvidia_driver_major", &native->nvidia_driver_major},
-    };
-    const struct {
-        const char *key;
-        int *flag;
-    } flags[] = {
-        {"index_matches_backend", &native->index_matches_backend},
-        {"integrated", &native->integrated},
-        {"integrated_known", &native->integrated_known},
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if (strcmp(key, texts[i].key) == 0) {
-            return json_string(in, texts[i].text, texts[i].size);
-        }
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (strcmp(key, numbers[i].key) == 0) {
-            return json_small(in, numbers[i].number);
-        }
-    }
-    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        if (strcmp(key, flags[i].key) == 0) {
-            return json_flag(in, flags[i].flag);
-        }
-    }
-    if (strcmp(key, "total_memory") == 0) {
-        return json_number(in, &native->total);
-    }
-    return strcmp(key, "free_memory") == 0 ? json_number(in, &native->free) : json_skip_value(in, 0);
-}
-
-static int read_native(struct json *in, struct c_native *native) {
-    char key[64];
-    if (!json_take(in, '{')) {
+    if (!json_object(in, members, sizeof members / sizeof members[0])) {
         return 0;
     }
-    if (json_take(in, '}')) {
-        return 1;
-    }
-    do {
-        if (!json_string(in, key, sizeof key) || !json_take(in, ':') || !read_member(in, key, native)) {
-            return 0;
-        }
-    } while (json_take(in, ','));
-    return json_take(in, '}');
-}
-
-static int read_natives(struct json *in, struct c_natives *natives) {
-    if (json_word(in, "null")) {
-        return 1;
-    }
-    if (!json_take(in, '[')) {
-        return 0;
-    }
-    if (json_take(in, ']')) {
-        return 1;
-    }
-    do {
-        struct c_native native = {0};
-        if (!read_native(in, &native)) {
-            return 0;
-        }
-        c_natives_add(natives, &native);
-    } while (json_take(in, ','));
-    return json_take(in, ']');
+    c_natives_add(natives, &native);
+    return 1;
 }
 
 static int read_result(struct json *in, struct c_natives *natives) {
-    char key[64];
-    if (!json_take(in, '{')) {
-        return 0;
-    }
-    if (json_take(in, '}')) {
-        return 1;
-    }
-    do {
-        if (!json_string(in, key, sizeof key) || !json_take(in, ':') ||
-            !(strcmp(key, "devices") == 0 ? read_natives(in, natives) : json_skip_value(in, 0))) {
-            return 0;
-        }
-    } while (json_take(in, ','));
-    return json_take(in, '}');
+    const struct json_member devices = {.key = "devices", .kind = JSON_ARRAY, .to = natives, .item = read_native};
+    return json_object(in, &devices, 1);
 }
 
 char *c_natives_parse(const char *text, size_t size, struct c_natives *natives) {

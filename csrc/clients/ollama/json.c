@@ -202,6 +202,71 @@ int json_skip_value(struct json *in, int depth) {
     return in->at > start;
 }
 
+int json_array(struct json *in, json_item item, void *to) {
+    if (json_word(in, "null")) {
+        return 1;
+    }
+    if (!json_take(in, '[')) {
+        return 0;
+    }
+    if (json_take(in, ']')) {
+        return 1;
+    }
+    do {
+        if (!item(in, to)) {
+            return 0;
+        }
+    } while (json_take(in, ','));
+    return json_take(in, ']');
+}
+
+static int read_member(struct json *in, const struct json_member *member) {
+    switch (member->kind) {
+    case JSON_TEXT:
+        return json_string(in, member->to, member->size);
+    case JSON_NUMBER:
+        return json_number(in, member->to);
+    case JSON_SMALL:
+        return json_small(in, member->to);
+    case JSON_FLAG:
+        return json_flag(in, member->to);
+    case JSON_LIST:
+        return json_list(in, member->to);
+    case JSON_ARRAY:
+        return json_array(in, member->item, member->to);
+    }
+    return 0;
+}
+
+static const struct json_member *find_member(const struct json_member *members, size_t count, const char *key) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(members[i].key, key) == 0) {
+            return &members[i];
+        }
+    }
+    return NULL;
+}
+
+int json_object(struct json *in, const struct json_member *members, size_t count) {
+    char key[64];
+    if (!json_take(in, '{')) {
+        return 0;
+    }
+    if (json_take(in, '}')) {
+        return 1;
+    }
+    do {
+        if (!json_string(in, key, sizeof key) || !json_take(in, ':')) {
+            return 0;
+        }
+        const struct json_member *member = find_member(members, count, key);
+        if (!(member != NULL ? read_member(in, member) : json_skip_value(in, 0))) {
+            return 0;
+        }
+    } while (json_take(in, ','));
+    return json_take(in, '}');
+}
+
 void json_write_string(FILE *out, const char *text) {
     fputc('"', out);
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
