@@ -4,6 +4,8 @@ Not the host file, not the host image, not the fault table: the answer sheet is 
 the mark that the shims set on a record that a fault changed.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +20,7 @@ from vgpu_harness.trace import Kind, Library, Record, Trace
 _LATE = ("failed to finish discovery before timeout", "GPU discovery watchdog timed out", "context deadline exceeded")
 PROBE_FAILED = "native GPU discovery failed"
 """Generation C's third child gave no usable answer; the device survives that."""
+_VERSION = re.compile(r"_v\d+$")
 _STARTS = ("starting runner", "starting llama-server", "starting gpu-discover")
 
 
@@ -84,21 +87,34 @@ class Evidence:
         """The facts of every file that was preloaded, found or mapped, by path."""
         return {file.path: file for file in (*self.facts.libraries, *self.facts.mapped, *self.facts.preload)}
 
+    @cached_property
+    def _by_kind(self) -> dict[Kind, list[Record]]:
+        found: dict[Kind, list[Record]] = defaultdict(list)
+        for record in self.records:
+            found[record.kind].append(record)
+        return dict(found)
+
+    @cached_property
+    def _calls(self) -> dict[str, list[Record]]:
+        """The seekers' calls of each entry point, and of all versions of one under "NAME_v"."""
+        found: dict[str, list[Record]] = defaultdict(list)
+        for record in self._by_kind.get(Kind.CALL, []):
+            if record.pid in self.seekers:
+                found[record.name].append(record)
+                found[_VERSION.sub("", record.name) + "_v"].append(record)
+        return dict(found)
+
     def of_kind(self, kind: Kind, library: Library | None = None) -> Iterator[Record]:
         """The records of a kind (and of one shim), in order."""
-        return (r for r in self.records if r.kind == kind and library in {None, r.library})
+        return (r for r in self._by_kind.get(kind, []) if library in {None, r.library})
 
     def calls(self, name: str, *, all_versions: bool = False, everywhere: bool = False) -> list[Record]:
         """What the calls of entry point `name` answered (with its `_v2`, `_v3`... if so asked).
 
         The deciders' calls; `everywhere`: all the seekers'.
         """
-        pids = self.seekers if everywhere else self.deciders
-
-        def wanted(record: Record) -> bool:
-            return record.name == name or (all_versions and record.name.startswith(f"{name}_v"))
-
-        return [r for r in self.of_kind(Kind.CALL) if r.pid in pids and wanted(r)]
+        found = self._calls.get(f"{name}_v" if all_versions else name, [])
+        return [r for r in found if everywhere or r.pid in self.deciders]
 
     def unreturned(self, name: str) -> list[Record]:
         """The deciders' calls of `name` that were entered and never returned."""
