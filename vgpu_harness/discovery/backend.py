@@ -15,6 +15,7 @@ from vgpu_harness.discovery.stages import Outcome, holds, stops
 from vgpu_harness.trace import Kind, Library
 
 LOADED = "load_backend: loaded CUDA backend"
+NOT_CONFIRMED = "filtering device which didn't fully initialize"
 _SHOWN = 3
 """So many symbols are named one by one."""
 
@@ -229,3 +230,14 @@ def check_symbols(e: Evidence) -> Outcome:
 def lost_backends(e: Evidence) -> list[Needs]:
     """What is missing for a backend, whether or not another one works without it."""
     return [n for n in backend_needs(e) if n.missing]
+
+
+def not_compiled(compute: str, reason: str, *evidence: str) -> Outcome:
+    """S11: the backend has no code for the device; `compute` is "" where the client does not say it."""
+    return stops(
+        f"The backend was not compiled for the device's compute capability{f' {compute}' if compute else ''}: "
+        f"{reason}.",
+        "Answer cuDeviceGetAttribute 75 and 76 with the device's compute capability (an H100 has 9.0), or use a "
+        "backend that is compiled for it.",
+        *evidence,
+    )

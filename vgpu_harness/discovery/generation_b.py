@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from vgpu_harness.discovery.arrival import check_arrival
 from vgpu_harness.discovery.backend import (
+    NOT_CONFIRMED,
     absent_libraries,
     backend_loading,
     check_directory,
@@ -16,6 +17,7 @@ from vgpu_harness.discovery.backend import (
     driver_called,
     driver_library,
     lacking,
+    not_compiled,
 )
 from vgpu_harness.discovery.driver_calls import check_count, check_ended, check_init, check_memory
 from vgpu_harness.discovery.evidence import Evidence
@@ -23,7 +25,6 @@ from vgpu_harness.discovery.log import Line
 from vgpu_harness.discovery.runtime import check_runtime
 from vgpu_harness.discovery.stages import Outcome, holds, stops, undecided
 
-NOT_CONFIRMED = "filtering device which didn't fully initialize"
 DROPPED = ("dropping integrated GPU", "dropping duplicate device", "NVIDIA driver too old")
 
 
@@ -87,14 +88,7 @@ def check_second_pass(e: Evidence) -> Outcome:
     arch = e.log.first("not compiled with support for this arch")
     if arch is not None:
         tried = e.log.first("verifying if device is supported")
-        compute = f" {tried.fields['compute']}" if tried and "compute" in tried.fields else ""
-        return stops(
-            f"The backend was not compiled for the device's compute capability{compute}: {arch.text}.",
-            "Answer cuDeviceGetAttribute 75 and 76 with the device's compute capability (an H100 has 9.0), or use a "
-            "backend that is compiled for it.",
-            lost.text,
-            arch.text,
-        )
+        return not_compiled(tried.fields.get("compute", "") if tried else "", arch.text, lost.text, arch.text)
     return stops(
         f"The second pass did not confirm the device: {lost.text}.",
         "Accept in CUDA_VISIBLE_DEVICES the same GPU-... that cuDeviceGetUuid answered, and be as fast as in the "

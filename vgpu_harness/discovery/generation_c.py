@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from vgpu_harness.discovery.arrival import check_arrival, suspects
 from vgpu_harness.discovery.backend import (
+    NOT_CONFIRMED,
     absent_libraries,
     backend_loading,
     check_directory,
@@ -19,6 +20,7 @@ from vgpu_harness.discovery.backend import (
     driver_called,
     driver_library,
     lacking,
+    not_compiled,
 )
 from vgpu_harness.discovery.driver_calls import check_count, check_ended, check_init, check_memory, shown
 from vgpu_harness.discovery.evidence import Evidence
@@ -27,7 +29,6 @@ from vgpu_harness.discovery.log import Line
 from vgpu_harness.discovery.runtime import check_runtime
 from vgpu_harness.discovery.stages import Outcome, holds, stops, undecided
 
-NOT_CONFIRMED = "filtering device which didn't fully initialize"
 NOT_COMPILED = "compute capability not in compiled architectures"
 NO_MEMORY = "skipping pseudo-device with zero memory"
 _ARCHS = re.compile(r"CUDA\s*:\s*ARCHS\s*=\s*[\d,]+")
@@ -143,14 +144,7 @@ def check_second_pass(e: Evidence) -> Outcome:
                 *strays[:1],
             )
         compute = _compute(arch.fields.get("cc", ""))
-        return stops(
-            f"The backend was not compiled for the device's compute capability{f' {compute}' if compute else ''}: "
-            f"{arch.text}.",
-            "Answer cuDeviceGetAttribute 75 and 76 with the device's compute capability (an H100 has 9.0), or use a "
-            "backend that is compiled for it.",
-            arch.text,
-            *([lost.text] if lost else []),
-        )
+        return not_compiled(compute, arch.text, arch.text, *([lost.text] if lost else []))
     return stops(
         f"The second pass did not confirm the device: {lost.text if lost else ''}.",
         "Accept in CUDA_VISIBLE_DEVICES the device's number, and be as fast as in the first pass.",
