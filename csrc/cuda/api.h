@@ -5,7 +5,7 @@
 #ifndef VGPU_CUDA_API_H
 #define VGPU_CUDA_API_H
 
-#include "cuda/types.h"
+#include "cuda/names.h"
 #include "vgpu/process.h"
 
 /* The same helper as in vgpu/call.h, which cffi does not read. */
@@ -23,6 +23,13 @@
 /* The list itself, for tests: names in the list's order, NULL past its end; and each name's enum vgpu_when. */
 const char *vgpu_cuda_name(uint32_t i);
 int vgpu_cuda_when(uint32_t i);
+
+/* Whether there is a model behind name i: 1 or 0, -1 past the end. */
+int vgpu_cuda_modelled(uint32_t i);
+
+/* What cuGetProcAddress knows name i by, and from which version on; NULL and 0: not at all. */
+const char *vgpu_cuda_base(uint32_t i);
+int vgpu_cuda_since(uint32_t i);
 
 /* Which entry point a function that cuGetProcAddress has answered is, or NULL. */
 const char *vgpu_cuda_name_of(const void *function);

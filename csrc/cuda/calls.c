@@ -6,8 +6,33 @@ static int refused(struct vgpu_call *call, CUresult result) {
     return 0;
 }
 
-/* NVIDIA's library checks for cuInit before it looks at an argument: out parameters stay as they were (measured by the
- * lupine project on 590.48.01). */
+static int allowed(struct vgpu_call *call, CUresult refusal) {
+    return refusal == CUDA_SUCCESS ? 1 : refused(call, refusal);
+}
+
+/* 1 in a forked child whose parent had initialised. One whose parent had not starts anew. */
+static int is_inherited(struct vgpu_process *process) {
+    if (process->cuda->model.forked && !process->cuda->initialised) {
+        process->cuda->model.forked = 0;
+    }
+    return process->cuda->model.forked != 0;
+}
+
+CUresult vgpu_cuda_ready(struct vgpu_process *process) {
+    if (vgpu_cuda_has_ended(process)) {
+        return CUDA_ERROR_DEINITIALIZED;
+    }
+    if (is_inherited(process)) {
+        return CUDA_ERROR_NOT_INITIALIZED;
+    }
+    if (!process->cuda->initialised && process->image != NULL && process->image->gate.auto_init) {
+        vgpu_cuda_initialise(process);
+    }
+    return process->cuda->initialised ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+}
+
+/* Most functions of NVIDIA's library check for cuInit before it looks at an argument: out parameters stay as they were
+ * (measured by the lupine project on 590.48.01). */
 static int may_ask(struct vgpu_call *call, enum vgpu_when when) {
     struct vgpu_process *process = call->process;
     if (when == VGPU_WHEN_ALWAYS) {
@@ -19,23 +44,14 @@ static int may_ask(struct vgpu_call *call, enum vgpu_when when) {
     if (!vgpu_cuda_make(process)) {
         return refused(call, CUDA_ERROR_OUT_OF_MEMORY);
     }
-    if (when == VGPU_WHEN_READY) {
-        return 1;
+    if (when == VGPU_WHEN_INIT && vgpu_cuda_has_ended(process)) {
+        return refused(call, CUDA_ERROR_DEINITIALIZED);
     }
     /* A child of a process that had called cuInit can never use CUDA (triton PR 10443: 3 on eight H100). */
-    if (process->cuda->model.forked) {
-        if (process->cuda->initialised) {
-            return refused(call, CUDA_ERROR_NOT_INITIALIZED);
-        }
-        process->cuda->model.forked = 0;
+    if (when == VGPU_WHEN_INIT && is_inherited(process)) {
+        return refused(call, CUDA_ERROR_NOT_INITIALIZED);
     }
-    if (when == VGPU_WHEN_INIT) {
-        return 1;
-    }
-    if (!process->cuda->initialised && process->image != NULL && process->image->gate.auto_init) {
-        vgpu_cuda_initialise(process);
-    }
-    return process->cuda->initialised ? 1 : refused(call, CUDA_ERROR_NOT_INITIALIZED);
+    return when == VGPU_WHEN_INITIALISED ? allowed(call, vgpu_cuda_ready(process)) : 1;
 }
 
 static int begin(struct vgpu_call *call, struct vgpu_process *process, const char *name, enum vgpu_when when,
@@ -44,21 +60,44 @@ static int begin(struct vgpu_call *call, struct vgpu_process *process, const cha
     for (size_t i = 0; i < count; i++) {
         event.in[i] = inputs[i];
     }
-    return vgpu_call_begin(call, process, &event, when) && may_ask(call, when);
+    if (!vgpu_call_begin(call, process, &event, when)) {
+        if (when == VGPU_WHEN_INIT && call->fault->result != CUDA_SUCCESS) {
+            vgpu_lock(process);
+            vgpu_cuda_init_failed(process);
+            vgpu_unlock(process);
+        }
+        return 0;
+    }
+    return may_ask(call, when);
 }
 
-#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
-    CUresult vgpu_from_##name(struct vgpu_process *process, uint64_t caller VGPU_AND parameters) {                     \
+/* An entry point `exported`; `answer` is what it answers when it may be asked. */
+#define ENTRY(exported, when, parameters, arguments, inputs, twin, answer)                                             \
+    CUresult vgpu_from_##exported(struct vgpu_process *process, uint64_t caller VGPU_AND parameters) {                 \
         const uint64_t in[] = {VGPU_BARE inputs};                                                                      \
         struct vgpu_call call;                                                                                         \
-        if (begin(&call, process, #name, VGPU_WHEN_##when, caller, in, sizeof(in) / sizeof(in[0]))) {                  \
-            call.event.result = (int32_t)vgpu_##name(process, &call VGPU_AND arguments);                               \
+        if (begin(&call, process, #exported, VGPU_WHEN_##when, caller, in, sizeof(in) / sizeof(in[0]))) {              \
+            call.per_thread = twin;                                                                                    \
+            call.event.result = (int32_t)(answer);                                                                     \
         }                                                                                                              \
         return (CUresult)vgpu_call_end(&call);                                                                         \
     }                                                                                                                  \
-    CUresult vgpu_call_##name(struct vgpu_process *process VGPU_AND parameters) {                                      \
-        return vgpu_from_##name(process, 0 VGPU_AND arguments);                                                        \
+    CUresult vgpu_call_##exported(struct vgpu_process *process VGPU_AND parameters) {                                  \
+        return vgpu_from_##exported(process, 0 VGPU_AND arguments);                                                    \
     }
+
+/* The arguments are there for the compiler, which counts unused ones. */
+static CUresult unmodelled(struct vgpu_call *call, ...) {
+    call->event.flags |= VGPU_RECORD_UNMODELLED;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
+    ENTRY(name, when, parameters, arguments, inputs, 0, vgpu_##name(process, &call VGPU_AND arguments))
+#define VGPU_CUDA_TWIN(name, suffix, when, base, since, parameters, arguments, inputs)                                 \
+    ENTRY(name##suffix, when, parameters, arguments, inputs, 1, vgpu_##name(process, &call VGPU_AND arguments))
+#define VGPU_CUDA_UNMODELLED(name, when, base, since, parameters, arguments, inputs)                                   \
+    ENTRY(name, when, parameters, arguments, inputs, 0, unmodelled(&call VGPU_AND arguments))
 #include "cuda/cuda.def"
 
 /* Weak: libvgpu-cuda.so has its exported functions instead. */

@@ -1,4 +1,4 @@
-/* Contexts: which there are, which is current, and the primary context of each device.
+/* Contexts that a program creates: which there are, and which is meant.
  *
  * A handle is a number that is never given out twice, so a destroyed context is known as such for ever: use of one
  * answers CONTEXT_IS_DESTROYED, and of a handle that never was INVALID_CONTEXT. That is our rule (cuda.h leaves it
@@ -8,32 +8,24 @@
 #include "cuda/model.h"
 
 #define HANDLE_BASE 0x00c0000000000000ull
-#define PRIMARY_BASE 0x00d0000000000000ull
 
 enum {
     HANDLE_STEP = 16,
     FLAGS_MASK = 0xff,     /* CU_CTX_FLAGS_MASK */
     SCHEDULING_MASK = 0x7, /* CU_CTX_SCHED_MASK: spin, yield, blocking sync */
+    VERSION_OLD = 3010,    /* cuCtxGetApiVersion of a context from before 3.2, and of any other */
+    VERSION_NEW = 3020,
 };
 
 struct vgpu_context {
     struct vgpu_context *next;
     CUcontext handle;
     CUdevice device;
+    struct vgpu_settings settings;
 };
 
-static CUcontext handle_of(uint64_t base, uint64_t number) {
-    return (CUcontext)(uintptr_t)(base + HANDLE_STEP * number);
-}
-
-/* The device whose primary context this is, or -1. */
-static CUdevice primary_of(struct vgpu_cuda *cuda, CUcontext context) {
-    for (uint32_t i = 0; i < cuda->devices; i++) {
-        if (cuda->device[i].primary.was_given && handle_of(PRIMARY_BASE, i) == context) {
-            return (CUdevice)i;
-        }
-    }
-    return -1;
+static CUcontext handle_of(uint64_t number) {
+    return (CUcontext)(uintptr_t)(HANDLE_BASE + HANDLE_STEP * number);
 }
 
 static int was_given(struct vgpu_cuda *cuda, CUcontext context) {
@@ -41,25 +33,53 @@ static int was_given(struct vgpu_cuda *cuda, CUcontext context) {
     return past % HANDLE_STEP == 0 && past / HANDLE_STEP < cuda->contexts_given;
 }
 
-CUresult vgpu_context_check(struct vgpu_process *process, CUcontext context, CUdevice *device) {
+static struct vgpu_context **link_of(struct vgpu_cuda *cuda, CUcontext context) {
+    struct vgpu_context **link = &cuda->contexts;
+    while (*link != NULL && (*link)->handle != context) {
+        link = &(*link)->next;
+    }
+    return link;
+}
+
+CUresult vgpu_context_settings(struct vgpu_process *process, CUcontext context, struct vgpu_settings **settings,
+                               CUdevice *device) {
     struct vgpu_cuda *cuda = process->cuda;
-    CUdevice primary = primary_of(cuda, context);
+    context = context != NULL ? context : vgpu_stack_top(cuda);
+    CUdevice primary = vgpu_primary_device(cuda, context);
     if (primary >= 0) {
         *device = primary;
+        *settings = &cuda->device[primary].primary.settings;
         return cuda->device[primary].primary.active ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
-    for (struct vgpu_context *at = cuda->contexts; at != NULL; at = at->next) {
-        if (at->handle == context) {
-            *device = at->device;
-            return CUDA_SUCCESS;
-        }
+    struct vgpu_context *found = *link_of(cuda, context);
+    if (found != NULL) {
+        *device = found->device;
+        *settings = &found->settings;
+        return CUDA_SUCCESS;
     }
-    return was_given(cuda, context) ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_ERROR_INVALID_CONTEXT;
+    if (was_given(cuda, context)) {
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    }
+    return vgpu_green_settings(process, context, settings, device);
+}
+
+CUresult vgpu_context_check(struct vgpu_process *process, CUcontext context, CUdevice *device) {
+    struct vgpu_settings *settings;
+    CUresult refusal =
+        context != NULL ? vgpu_context_settings(process, context, &settings, device) : CUDA_ERROR_INVALID_CONTEXT;
+    return refusal == CUDA_SUCCESS && vgpu_cuda_device(process, *device) == NULL ? CUDA_ERROR_UNKNOWN : refusal;
 }
 
 CUresult vgpu_context_current(struct vgpu_process *process, CUcontext *context, CUdevice *device) {
     *context = vgpu_stack_top(process->cuda);
     return vgpu_context_check(process, *context, device);
+}
+
+void vgpu_context_end(struct vgpu_process *process, CUcontext context) {
+    vgpu_objects_drop(process, context);
+    vgpu_memory_drop(process, context);
+    vgpu_peers_drop(process->cuda, context);
+    vgpu_coredumps_drop(process->cuda, context);
 }
 
 void vgpu_contexts_free(struct vgpu_cuda *cuda) {
@@ -70,8 +90,14 @@ void vgpu_contexts_free(struct vgpu_cuda *cuda) {
     }
 }
 
+CUresult vgpu_context_flags(unsigned int flags) {
+    unsigned int scheduling = flags & SCHEDULING_MASK;
+    int one = (scheduling & (scheduling - 1)) == 0;
+    return (flags & ~(unsigned int)FLAGS_MASK) == 0 && one ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 static CUresult create(struct vgpu_process *process, struct vgpu_call *call, CUcontext *pctx, unsigned int flags,
-                       CUdevice dev) {
+                       CUdevice dev, uint32_t version) {
     struct vgpu_cuda *cuda = process->cuda;
     if (pctx == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
@@ -80,20 +106,23 @@ static CUresult create(struct vgpu_process *process, struct vgpu_call *call, CUc
     if (device == NULL) {
         return CUDA_ERROR_INVALID_DEVICE;
     }
-    unsigned int scheduling = flags & SCHEDULING_MASK;
-    if ((flags & ~(unsigned int)FLAGS_MASK) != 0 || (scheduling & (scheduling - 1)) != 0) {
+    if (vgpu_context_flags(flags) != CUDA_SUCCESS) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     struct vgpu_context *context = calloc(1, sizeof(*context));
     if (context == NULL) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    context->handle = handle_of(HANDLE_BASE, cuda->contexts_given);
+    context->handle = handle_of(cuda->contexts_given);
     context->device = dev;
     if (!vgpu_stack_push(cuda, context->handle)) {
         free(context);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    vgpu_settings_begin(process, &context->settings);
+    context->settings.flags = flags;
+    context->settings.api_version = version;
+    context->settings.uses = 1;
     cuda->contexts_given++;
     context->next = cuda->contexts;
     cuda->contexts = context;
@@ -104,12 +133,12 @@ static CUresult create(struct vgpu_process *process, struct vgpu_call *call, CUc
 
 CUresult vgpu_cuCtxCreate(struct vgpu_process *process, struct vgpu_call *call, CUcontext *pctx, unsigned int flags,
                           CUdevice dev) {
-    return create(process, call, pctx, flags, dev);
+    return create(process, call, pctx, flags, dev, VERSION_OLD);
 }
 
 CUresult vgpu_cuCtxCreate_v2(struct vgpu_process *process, struct vgpu_call *call, CUcontext *pctx, unsigned int flags,
                              CUdevice dev) {
-    return create(process, call, pctx, flags, dev);
+    return create(process, call, pctx, flags, dev, VERSION_NEW);
 }
 
 /* Execution affinity is for clients of MPS only (doc), and there is no MPS here. */
@@ -123,7 +152,7 @@ static CUresult check_affinity(const CUexecAffinityParam *affinity, int count) {
 CUresult vgpu_cuCtxCreate_v3(struct vgpu_process *process, struct vgpu_call *call, CUcontext *pctx,
                              CUexecAffinityParam *paramsArray, int numParams, unsigned int flags, CUdevice dev) {
     CUresult refusal = check_affinity(paramsArray, numParams);
-    return refusal != CUDA_SUCCESS ? refusal : create(process, call, pctx, flags, dev);
+    return refusal != CUDA_SUCCESS ? refusal : create(process, call, pctx, flags, dev, VERSION_NEW);
 }
 
 CUresult vgpu_cuCtxCreate_v4(struct vgpu_process *process, struct vgpu_call *call, CUcontext *pctx,
@@ -135,33 +164,38 @@ CUresult vgpu_cuCtxCreate_v4(struct vgpu_process *process, struct vgpu_call *cal
             refusal = CUDA_ERROR_NOT_SUPPORTED;
         }
     }
-    return refusal != CUDA_SUCCESS ? refusal : create(process, call, pctx, flags, dev);
+    return refusal != CUDA_SUCCESS ? refusal : create(process, call, pctx, flags, dev, VERSION_NEW);
 }
 
 /* Popped if it is current to this thread (doc); wherever else it is current it stays, destroyed. A primary context is
  * not destroyed by its handle. */
-CUresult vgpu_cuCtxDestroy_v2(struct vgpu_process *process, struct vgpu_call *call, CUcontext ctx) {
-    (void)call;
+CUresult vgpu_context_destroy(struct vgpu_process *process, CUcontext context) {
     CUdevice device;
-    CUresult refusal = vgpu_context_check(process, ctx, &device);
+    CUresult refusal = vgpu_context_check(process, context, &device);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    struct vgpu_context **link = &process->cuda->contexts;
-    while (*link != NULL && (*link)->handle != ctx) {
-        link = &(*link)->next;
-    }
+    struct vgpu_context **link = link_of(process->cuda, context);
     if (*link == NULL) {
-        return CUDA_ERROR_INVALID_CONTEXT;
+        return CUDA_ERROR_INVALID_CONTEXT; /* a primary or green one, which ends otherwise */
     }
-    struct vgpu_context *context = *link;
-    *link = context->next;
-    free(context);
-    vgpu_memory_drop(process, ctx);
-    if (vgpu_stack_top(process->cuda) == ctx) {
+    vgpu_context_end(process, context);
+    struct vgpu_context *found = *link;
+    *link = found->next;
+    free(found);
+    if (vgpu_stack_top(process->cuda) == context) {
         vgpu_stack_pop(process->cuda);
     }
     return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuCtxDestroy_v2(struct vgpu_process *process, struct vgpu_call *call, CUcontext ctx) {
+    (void)call;
+    if (ctx == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    CUresult refusal = vgpu_cuda_ready(process);
+    return refusal != CUDA_SUCCESS ? refusal : vgpu_context_destroy(process, ctx);
 }
 
 CUresult vgpu_cuCtxDestroy(struct vgpu_process *process, struct vgpu_call *call, CUcontext ctx) {
@@ -196,78 +230,4 @@ CUresult vgpu_cuCtxSynchronize_v2(struct vgpu_process *process, struct vgpu_call
 
 CUresult vgpu_cuCtxSynchronize(struct vgpu_process *process, struct vgpu_call *call) {
     return vgpu_cuCtxSynchronize_v2(process, call, NULL);
-}
-
-CUresult vgpu_cuDevicePrimaryCtxRetain(struct vgpu_process *process, struct vgpu_call *call, CUcontext *pctx,
-                                       CUdevice dev) {
-    if (pctx == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    struct vgpu_device *device = vgpu_cuda_device(process, dev);
-    if (device == NULL) {
-        return CUDA_ERROR_INVALID_DEVICE;
-    }
-    device->primary.references++;
-    device->primary.active = 1;
-    device->primary.was_given = 1;
-    *pctx = handle_of(PRIMARY_BASE, (uint64_t)dev);
-    vgpu_cuda_say_pci(call, device);
-    return CUDA_SUCCESS;
-}
-
-static void end_primary(struct vgpu_process *process, CUdevice dev) {
-    process->cuda->device[dev].primary.active = 0;
-    vgpu_memory_drop(process, handle_of(PRIMARY_BASE, (uint64_t)dev));
-}
-
-/* No stack is popped (doc). */
-CUresult vgpu_cuDevicePrimaryCtxRelease_v2(struct vgpu_process *process, struct vgpu_call *call, CUdevice dev) {
-    struct vgpu_device *device = vgpu_cuda_device(process, dev);
-    if (device == NULL) {
-        return CUDA_ERROR_INVALID_DEVICE;
-    }
-    if (device->primary.references == 0) {
-        return CUDA_ERROR_INVALID_CONTEXT;
-    }
-    if (--device->primary.references == 0) {
-        end_primary(process, dev);
-    }
-    vgpu_cuda_say_pci(call, device);
-    return CUDA_SUCCESS;
-}
-
-CUresult vgpu_cuDevicePrimaryCtxRelease(struct vgpu_process *process, struct vgpu_call *call, CUdevice dev) {
-    return vgpu_cuDevicePrimaryCtxRelease_v2(process, call, dev);
-}
-
-/* Destroys it under whoever has it current; references stay to be released (doc). */
-CUresult vgpu_cuDevicePrimaryCtxReset_v2(struct vgpu_process *process, struct vgpu_call *call, CUdevice dev) {
-    struct vgpu_device *device = vgpu_cuda_device(process, dev);
-    if (device == NULL) {
-        return CUDA_ERROR_INVALID_DEVICE;
-    }
-    end_primary(process, dev);
-    vgpu_cuda_say_pci(call, device);
-    return CUDA_SUCCESS;
-}
-
-CUresult vgpu_cuDevicePrimaryCtxReset(struct vgpu_process *process, struct vgpu_call *call, CUdevice dev) {
-    return vgpu_cuDevicePrimaryCtxReset_v2(process, call, dev);
-}
-
-CUresult vgpu_cuDevicePrimaryCtxGetState(struct vgpu_process *process, struct vgpu_call *call, CUdevice dev,
-                                         unsigned int *flags, int *active) {
-    if (flags == NULL || active == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    struct vgpu_device *device = vgpu_cuda_device(process, dev);
-    if (device == NULL) {
-        return CUDA_ERROR_INVALID_DEVICE;
-    }
-    *flags = 0;
-    *active = (int)device->primary.active;
-    vgpu_call_output(call, flags, sizeof(*flags));
-    vgpu_call_output(call, active, sizeof(*active));
-    vgpu_cuda_say_pci(call, device);
-    return CUDA_SUCCESS;
 }

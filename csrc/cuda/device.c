@@ -9,7 +9,11 @@
 static const char lower[] = "0123456789abcdef";
 
 struct vgpu_device *vgpu_cuda_device(struct vgpu_process *process, CUdevice dev) {
-    return dev >= 0 && (uint32_t)dev < process->cuda->devices ? &process->cuda->device[dev] : NULL;
+    if (dev < 0 || (uint32_t)dev >= process->cuda->devices) {
+        return NULL;
+    }
+    struct vgpu_device *device = &process->cuda->device[dev];
+    return vgpu_gpu_lost(process, (uint32_t)(device->gpu - vgpu_image_gpu(process->image, 0))) ? NULL : device;
 }
 
 void vgpu_cuda_say_pci(struct vgpu_call *call, const struct vgpu_device *device) {
@@ -18,12 +22,13 @@ void vgpu_cuda_say_pci(struct vgpu_call *call, const struct vgpu_device *device)
 }
 
 uint64_t vgpu_cuda_total(const struct vgpu_device *device) {
-    return device->gpu->memory_total - device->gpu->memory_reserved;
+    return device->mig != NULL ? device->mig->memory : device->gpu->memory_total - device->gpu->memory_reserved;
 }
 
 uint64_t vgpu_cuda_free(const struct vgpu_device *device) {
     uint64_t total = vgpu_cuda_total(device);
-    uint64_t taken = device->gpu->memory_used + device->allocated;
+    uint64_t used = device->mig != NULL ? 0 : device->gpu->memory_used;
+    uint64_t taken = used + device->allocated;
     return taken < total ? total - taken : 0;
 }
 
@@ -74,6 +79,13 @@ int32_t vgpu_cuda_attribute(struct vgpu_process *process, const struct vgpu_gpu 
     return 0;
 }
 
+int32_t vgpu_cuda_device_attribute(struct vgpu_process *process, CUdevice dev, CUdevice_attribute attribute) {
+    const struct vgpu_device *device = &process->cuda->device[dev];
+    return device->mig != NULL && attribute == VGPU_ATTRIBUTE_MULTIPROCESSOR_COUNT
+               ? (int32_t)device->mig->multiprocessors
+               : vgpu_cuda_attribute(process, device->gpu, attribute);
+}
+
 /* An attribute of cuda.h 13.0 (1 to 147) that the host does not state is 0, as what a device lacks is; any other number
  * is an invalid value (measured by the lupine project; cuda-python's tests rely on it). */
 CUresult vgpu_cuDeviceGetAttribute(struct vgpu_process *process, struct vgpu_call *call, int *pi,
@@ -81,14 +93,20 @@ CUresult vgpu_cuDeviceGetAttribute(struct vgpu_process *process, struct vgpu_cal
     if (pi == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
+    CUresult refusal = vgpu_cuda_ready(process);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
     struct vgpu_device *device = vgpu_cuda_device(process, dev);
     if (device == NULL) {
         return CUDA_ERROR_INVALID_DEVICE;
     }
-    if (attrib < VGPU_ATTRIBUTE_FIRST || attrib > VGPU_ATTRIBUTE_LAST) {
+    /* A driver does not know what came after it; where between 13.0 and 13.5 each came is not known. */
+    int known = process->image->driver.cuda_version <= 13000 ? VGPU_ATTRIBUTE_LAST_13_0 : VGPU_ATTRIBUTE_LAST;
+    if (attrib < VGPU_ATTRIBUTE_FIRST || attrib > known) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    *pi = vgpu_cuda_attribute(process, device->gpu, attrib);
+    *pi = vgpu_cuda_device_attribute(process, dev, attrib);
     vgpu_call_output(call, pi, sizeof(*pi));
     vgpu_cuda_say_pci(call, device);
     return CUDA_SUCCESS;
@@ -108,9 +126,16 @@ CUresult vgpu_cuDeviceGetUuid(struct vgpu_process *process, struct vgpu_call *ca
     return CUDA_SUCCESS;
 }
 
-/* They differ for parts of a GPU only (MIG), where _v2 names the part. */
+/* They differ for parts of a GPU only (MIG), where this one names the part. */
 CUresult vgpu_cuDeviceGetUuid_v2(struct vgpu_process *process, struct vgpu_call *call, CUuuid *uuid, CUdevice dev) {
-    return vgpu_cuDeviceGetUuid(process, call, uuid, dev);
+    CUresult refusal = vgpu_cuDeviceGetUuid(process, call, uuid, dev);
+    if (refusal == CUDA_SUCCESS && process->cuda->device[dev].mig != NULL) {
+        const uint8_t *bytes = process->cuda->device[dev].mig->uuid;
+        memcpy(uuid->bytes, bytes, sizeof(uuid->bytes));
+        vgpu_put_uuid(call->text, bytes);
+        memcpy(call->text, "MIG", 3);
+    }
+    return refusal;
 }
 
 CUresult vgpu_cuDeviceGetName(struct vgpu_process *process, struct vgpu_call *call, char *name, int len, CUdevice dev) {
@@ -124,9 +149,10 @@ CUresult vgpu_cuDeviceGetName(struct vgpu_process *process, struct vgpu_call *ca
     if (len <= 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    size_t length = strnlen(device->gpu->name, sizeof(device->gpu->name) - 1);
+    const char *full = device->mig != NULL ? device->mig->name : device->gpu->name;
+    size_t length = strnlen(full, VGPU_NAME_SIZE - 1);
     size_t room = (size_t)len - 1;
-    memcpy(name, device->gpu->name, length < room ? length : room);
+    memcpy(name, full, length < room ? length : room);
     name[length < room ? length : room] = '\0';
     vgpu_call_text(call, name, (size_t)len);
     return CUDA_SUCCESS;

@@ -7,17 +7,23 @@
 #include "vgpu/image.h"
 
 /* getenv is not used: some programs, bash among them, have their own. */
-static const char *visible_devices(void) {
-    static const char name[] = "CUDA_VISIBLE_DEVICES=";
+static const char *variable(const char *name) {
+    size_t length = strlen(name);
     for (char **at = environ; at != NULL && *at != NULL; at++) {
-        if (strncmp(*at, name, sizeof(name) - 1) == 0) {
-            return *at + sizeof(name) - 1;
+        if (strncmp(*at, name, length) == 0 && (*at)[length] == '=') {
+            return *at + length + 1;
         }
     }
     return NULL;
 }
 
-CUresult vgpu_cuda_initialise(struct vgpu_process *process) {
+void vgpu_cuda_init_failed(struct vgpu_process *process) {
+    if (vgpu_cuda_make(process)) {
+        process->cuda->init_failed = 1;
+    }
+}
+
+static CUresult initialise(struct vgpu_process *process) {
     struct vgpu_cuda *cuda = process->cuda;
     if (cuda->initialised) {
         return CUDA_SUCCESS;
@@ -25,17 +31,22 @@ CUresult vgpu_cuda_initialise(struct vgpu_process *process) {
     if (process->image == NULL) {
         return CUDA_ERROR_NO_DEVICE;
     }
-    uint32_t visible[VGPU_GPUS_MAX];
-    uint32_t count = vgpu_cuda_visible(process->image, visible_devices(), visible);
-    if (count == 0) {
+    cuda->devices = vgpu_cuda_visible(process->image, variable("CUDA_VISIBLE_DEVICES"), variable("CUDA_DEVICE_ORDER"),
+                                      cuda->device);
+    if (cuda->devices == 0) {
         return CUDA_ERROR_NO_DEVICE;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        cuda->device[i].gpu = vgpu_image_gpu(process->image, visible[i]);
-    }
-    cuda->devices = count;
     cuda->initialised = 1;
+    vgpu_cuda_end_at_exit(process);
     return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuda_initialise(struct vgpu_process *process) {
+    CUresult result = initialise(process);
+    if (result != CUDA_SUCCESS) {
+        vgpu_cuda_init_failed(process);
+    }
+    return result;
 }
 
 CUresult vgpu_cuInit(struct vgpu_process *process, struct vgpu_call *call, unsigned int Flags) {

@@ -1,53 +1,22 @@
-/* Device memory that belongs to a context: accounted, not there. An address is never given out twice, and is none that
- * the host could have mapped, so that a client that dereferences one finds out, as it would with a real device. */
-#include <stdlib.h>
-
+/* Device memory that belongs to a context. It is accounted to the byte, against what the host says the device has; an
+ * address is never given out twice, and is none that the host could have mapped, so that a client that dereferences one
+ * finds out, as it would with a real device. */
 #include "cuda/model.h"
 
-#define ADDRESS_BASE 0x0000800000000000ull /* the first that is no user-space address on x86-64 */
-#define ALIGNMENT 512ull /* what NVIDIA's allocator aligns to (CUDA C++ Programming Guide: at least 256) */
-
-enum { LOW_ADDRESS_BASE = 0x10000000 };
-
-struct vgpu_allocation {
-    struct vgpu_allocation *next;
-    uint64_t address;
-    uint64_t size;
-    CUcontext owner;
-    CUdevice device;
+enum {
+    ATTRIBUTE_MAX_PITCH = 11,
+    ATTRIBUTE_TEXTURE_ALIGNMENT =
+        14, /* what the rows of cuMemAllocPitch are aligned to, as measured on many GPUs: 512 */
+    PITCH_ALIGNMENT = 512,
 };
 
-static void give_back(struct vgpu_cuda *cuda, struct vgpu_allocation **link) {
-    struct vgpu_allocation *allocation = *link;
-    cuda->device[allocation->device].allocated -= allocation->size;
-    *link = allocation->next;
-    free(allocation);
-}
-
-void vgpu_memory_drop(struct vgpu_process *process, CUcontext owner) {
-    struct vgpu_allocation **link = &process->cuda->allocations;
-    while (*link != NULL) {
-        if ((*link)->owner == owner) {
-            give_back(process->cuda, link);
-        } else {
-            link = &(*link)->next;
-        }
-    }
-}
-
-void vgpu_memory_free_all(struct vgpu_cuda *cuda) {
-    while (cuda->allocations != NULL) {
-        give_back(cuda, &cuda->allocations);
-    }
-}
-
-static uint64_t new_address(uint64_t *next, uint64_t base, uint64_t size, uint64_t end) {
-    uint64_t address = *next != 0 ? *next : base;
-    if (size > end - address || ALIGNMENT > end - address - size) {
-        return 0;
-    }
-    *next = (address + size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return address;
+/* The device of the current context, whose memory is asked for. */
+static CUresult current_device(struct vgpu_process *process, struct vgpu_device **device) {
+    CUcontext context;
+    CUdevice dev;
+    CUresult refusal = vgpu_context_current(process, &context, &dev);
+    *device = refusal == CUDA_SUCCESS ? &process->cuda->device[dev] : NULL;
+    return refusal;
 }
 
 /* `low`: for a program of the time when device addresses had 32 bits. */
@@ -65,19 +34,15 @@ static CUresult allocate(struct vgpu_process *process, uint64_t size, int low, u
     if (size > vgpu_cuda_free(&cuda->device[dev])) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    struct vgpu_allocation *allocation = calloc(1, sizeof(*allocation));
-    if (allocation == NULL) {
+    struct vgpu_region region = {.size = size, .kind = VGPU_REGION_DEVICE, .owner = context, .device = dev};
+    region.address = vgpu_region_new_address(&cuda->memory, size, low);
+    region.store = region.address != 0 ? vgpu_store_new(size) : NULL;
+    if (region.store == NULL || vgpu_region_add(&cuda->memory, &region) == NULL) {
+        vgpu_store_drop(&cuda->memory, region.store);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    *address = low ? new_address(&cuda->next_low_address, LOW_ADDRESS_BASE, size, UINT32_MAX)
-                   : new_address(&cuda->next_address, ADDRESS_BASE, size, UINT64_MAX);
-    if (*address == 0) {
-        free(allocation);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    *allocation = (struct vgpu_allocation){cuda->allocations, *address, size, context, dev};
-    cuda->allocations = allocation;
     cuda->device[dev].allocated += size;
+    *address = region.address;
     return CUDA_SUCCESS;
 }
 
@@ -110,37 +75,87 @@ CUresult vgpu_cuMemAlloc(struct vgpu_process *process, struct vgpu_call *call, C
     return CUDA_SUCCESS;
 }
 
-/* Addresses are of all contexts of the process (unified addressing): any living context may be current. */
-CUresult vgpu_cuMemFree_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dptr) {
-    (void)call;
-    CUcontext context;
-    CUdevice dev;
-    CUresult refusal = vgpu_context_current(process, &context, &dev);
+static CUresult allocate_rows(struct vgpu_process *process, uint64_t width, uint64_t height, unsigned int element,
+                              int low, uint64_t *address, uint64_t *pitch) {
+    struct vgpu_device *device;
+    CUresult refusal = current_device(process, &device);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    struct vgpu_allocation **link = &process->cuda->allocations;
-    while (*link != NULL && (*link)->address != dptr) {
-        link = &(*link)->next;
-    }
-    if (*link == NULL) {
+    int32_t longest = vgpu_cuda_attribute(process, device->gpu, ATTRIBUTE_MAX_PITCH);
+    if (width == 0 || height == 0 || (element != 4 && element != 8 && element != 16) ||
+        (longest > 0 && width > (uint64_t)longest)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    give_back(process->cuda, link);
+    int32_t stated = vgpu_cuda_attribute(process, device->gpu, ATTRIBUTE_TEXTURE_ALIGNMENT);
+    uint64_t alignment = stated > 0 ? (uint64_t)stated : PITCH_ALIGNMENT;
+    if (width > UINT64_MAX - alignment) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    *pitch = (width + alignment - 1) / alignment * alignment;
+    if (height > UINT64_MAX / *pitch) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    return allocate(process, *pitch * height, low, address);
+}
+
+CUresult vgpu_cuMemAllocPitch_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *dptr,
+                                 size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes) {
+    if (dptr == NULL || pPitch == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    uint64_t address;
+    uint64_t pitch;
+    CUresult refusal = allocate_rows(process, WidthInBytes, Height, ElementSizeBytes, 0, &address, &pitch);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    *dptr = address;
+    *pPitch = pitch;
+    vgpu_call_output(call, dptr, sizeof(*dptr));
+    vgpu_call_output(call, pPitch, sizeof(*pPitch));
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuMemAllocPitch(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 *dptr,
+                              unsigned int *pPitch, unsigned int WidthInBytes, unsigned int Height,
+                              unsigned int ElementSizeBytes) {
+    if (dptr == NULL || pPitch == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    uint64_t address;
+    uint64_t pitch;
+    CUresult refusal = allocate_rows(process, WidthInBytes, Height, ElementSizeBytes, 1, &address, &pitch);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    *dptr = (CUdeviceptr_v1)address;
+    *pPitch = (unsigned int)pitch;
+    vgpu_call_output(call, dptr, sizeof(*dptr));
+    vgpu_call_output(call, pPitch, sizeof(*pPitch));
+    return CUDA_SUCCESS;
+}
+
+/* Addresses are of all contexts of the process (unified addressing): any living context may be current. */
+CUresult vgpu_cuMemFree_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dptr) {
+    (void)call;
+    struct vgpu_device *device;
+    CUresult refusal = current_device(process, &device);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    struct vgpu_region *region = vgpu_region_at(&process->cuda->memory, dptr);
+    if (region == NULL || region->address != dptr ||
+        (region->kind != VGPU_REGION_DEVICE && region->kind != VGPU_REGION_POOL &&
+         region->kind != VGPU_REGION_MANAGED)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    vgpu_region_remove(process->cuda, region);
     return CUDA_SUCCESS;
 }
 
 CUresult vgpu_cuMemFree(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dptr) {
     return vgpu_cuMemFree_v2(process, call, dptr);
-}
-
-/* The device of the current context, whose memory is asked for. */
-static CUresult current_device(struct vgpu_process *process, struct vgpu_device **device) {
-    CUcontext context;
-    CUdevice dev;
-    CUresult refusal = vgpu_context_current(process, &context, &dev);
-    *device = refusal == CUDA_SUCCESS ? &process->cuda->device[dev] : NULL;
-    return refusal;
 }
 
 CUresult vgpu_cuMemGetInfo_v2(struct vgpu_process *process, struct vgpu_call *call, size_t *free_bytes,
@@ -161,7 +176,7 @@ CUresult vgpu_cuMemGetInfo_v2(struct vgpu_process *process, struct vgpu_call *ca
     return CUDA_SUCCESS;
 }
 
-static unsigned int in_32_bits(size_t bytes) {
+static unsigned int in_32_bits(uint64_t bytes) {
     return bytes < UINT32_MAX ? (unsigned int)bytes : UINT32_MAX;
 }
 
@@ -180,5 +195,50 @@ CUresult vgpu_cuMemGetInfo(struct vgpu_process *process, struct vgpu_call *call,
     vgpu_call_output(call, free_bytes, sizeof(*free_bytes));
     vgpu_call_output(call, total_bytes, sizeof(*total_bytes));
     vgpu_cuda_say_pci(call, device);
+    return CUDA_SUCCESS;
+}
+
+static CUresult find(struct vgpu_process *process, uint64_t address, const struct vgpu_region **region) {
+    struct vgpu_device *device;
+    CUresult refusal = vgpu_cuda_ready(process);
+    refusal = refusal == CUDA_SUCCESS ? current_device(process, &device) : refusal;
+    *region = refusal == CUDA_SUCCESS ? vgpu_region_at(&process->cuda->memory, address) : NULL;
+    return refusal == CUDA_SUCCESS && *region == NULL ? CUDA_ERROR_NOT_FOUND : refusal;
+}
+
+/* Both outputs may be left out; without either there is nothing to do, initialised or not (measured on 535.261.03). */
+CUresult vgpu_cuMemGetAddressRange_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *pbase,
+                                      size_t *psize, CUdeviceptr dptr) {
+    const struct vgpu_region *region = NULL;
+    CUresult refusal = pbase != NULL || psize != NULL ? find(process, dptr, &region) : CUDA_SUCCESS;
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    if (pbase != NULL) {
+        *pbase = region->address;
+        vgpu_call_output(call, pbase, sizeof(*pbase));
+    }
+    if (psize != NULL) {
+        *psize = region->size;
+        vgpu_call_output(call, psize, sizeof(*psize));
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult vgpu_cuMemGetAddressRange(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 *pbase,
+                                   unsigned int *psize, CUdeviceptr_v1 dptr) {
+    const struct vgpu_region *region = NULL;
+    CUresult refusal = pbase != NULL || psize != NULL ? find(process, dptr, &region) : CUDA_SUCCESS;
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    if (pbase != NULL) {
+        *pbase = (CUdeviceptr_v1)region->address;
+        vgpu_call_output(call, pbase, sizeof(*pbase));
+    }
+    if (psize != NULL) {
+        *psize = in_32_bits(region->size);
+        vgpu_call_output(call, psize, sizeof(*psize));
+    }
     return CUDA_SUCCESS;
 }

@@ -3,9 +3,14 @@
 
 static const struct {
     const char *name;
+    const char *base;
     int when;
+    int since;
+    int modelled;
 } entries[] = {
-#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) {#name, VGPU_WHEN_##when},
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) {#name, #base, VGPU_WHEN_##when, since, 1},
+#define VGPU_CUDA_UNMODELLED(name, when, base, since, parameters, arguments, inputs)                                   \
+    {#name, #base, VGPU_WHEN_##when, since, 0},
 #include "cuda/cuda.def"
 };
 
@@ -17,6 +22,18 @@ const char *vgpu_cuda_name(uint32_t i) {
 
 int vgpu_cuda_when(uint32_t i) {
     return i < ENTRIES ? entries[i].when : -1;
+}
+
+int vgpu_cuda_modelled(uint32_t i) {
+    return i < ENTRIES ? entries[i].modelled : -1;
+}
+
+const char *vgpu_cuda_base(uint32_t i) {
+    return i < ENTRIES && entries[i].since != 0 ? entries[i].base : NULL;
+}
+
+int vgpu_cuda_since(uint32_t i) {
+    return i < ENTRIES ? entries[i].since : 0;
 }
 
 const char *vgpu_cuda_name_of(const void *function) {

@@ -1,8 +1,9 @@
 /* cuGetProcAddress: which function of the list a name means for a program that was built for some version.
  *
  * The highest step that is no higher than the version asked for wins. A step that is newer than the host's driver is
- * not in its table, and neither is one that a fault of the host hides. None of our functions has a per-thread-stream
- * twin, for which flag 2 falls back to the plain one (doc). */
+ * not in its table, and neither is one that a fault of the host hides. With flag 2 a name that has per-thread forms is
+ * answered from those alone: below their first version it is not sufficient; a name without falls back to the plain
+ * one (doc; the table of the real driver). */
 #include <string.h>
 
 #include "cuda/model.h"
@@ -11,9 +12,14 @@
 static const struct {
     const char *name;
     const char *base;
-    int since;
+    size_t length; /* of `base`: few have the same, so that few texts are compared */
+    int since;     /* 0: the table does not have it */
+    int twin;
 } steps[] = {
-#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) {#name, #base, since},
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) {#name, #base, sizeof(#base) - 1, since, 0},
+#define VGPU_CUDA_TWIN(name, suffix, when, base, since, parameters, arguments, inputs)                                 \
+    {#name #suffix, #base, sizeof(#base) - 1, since, 1},
+#define VGPU_CUDA_TWIN_UNMODELLED VGPU_CUDA_TWIN
 #include "cuda/cuda.def"
 };
 
@@ -33,12 +39,28 @@ static int hidden(const struct vgpu_image *image, const char *name) {
     return 0;
 }
 
-static int find(const struct vgpu_process *process, const char *symbol, int version, uint32_t *found) {
+static int is_step_of(uint32_t i, const char *symbol, size_t length) {
+    return steps[i].length == length && memcmp(steps[i].base, symbol, length) == 0;
+}
+
+static int has_twin(const char *symbol) {
+    size_t length = strlen(symbol);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        if (steps[i].twin && is_step_of(i, symbol, length)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int find(const struct vgpu_process *process, const char *symbol, int version, int twin, uint32_t *found) {
     int driver = process->image != NULL ? process->image->driver.cuda_version : VGPU_CUDA_OWN_VERSION;
+    size_t length = strlen(symbol);
     int status = VGPU_PROC_NOT_FOUND;
     int best = 0;
     for (uint32_t i = 0; i < STEPS; i++) {
-        if (steps[i].since > driver || strcmp(steps[i].base, symbol) != 0 || hidden(process->image, steps[i].name)) {
+        if (steps[i].since == 0 || steps[i].since > driver || steps[i].twin != twin || !is_step_of(i, symbol, length) ||
+            hidden(process->image, steps[i].name)) {
             continue;
         }
         if (steps[i].since > version) {
@@ -60,7 +82,8 @@ CUresult vgpu_cuGetProcAddress_v2(struct vgpu_process *process, struct vgpu_call
     }
     call->event.text = symbol;
     uint32_t found = 0;
-    int status = find(process, symbol, cudaVersion, &found);
+    int twin = (flags & VGPU_PROC_PER_THREAD_STREAM) != 0 && has_twin(symbol);
+    int status = find(process, symbol, cudaVersion, twin, &found);
     *pfn = status == VGPU_PROC_SUCCESS ? (void *)vgpu_cuda_functions[found] : NULL;
     if (symbolStatus != NULL) {
         *symbolStatus = status;

@@ -6,6 +6,8 @@ static void free_state(struct vgpu_process *process) {
     struct vgpu_cuda *cuda = process->cuda;
     vgpu_stacks_free(cuda);
     vgpu_contexts_free(cuda);
+    vgpu_peers_drop(cuda, NULL);
+    vgpu_coredumps_drop(cuda, NULL);
     vgpu_memory_free_all(cuda);
     vgpu_vmm_free_all(cuda);
     free(cuda);

@@ -2,79 +2,59 @@
  * to.
  *
  * Ranges are really reserved, without access, so that no host allocation lands in one. Physical memory is accounted,
- * and lives until its handle is released and its last mapping is gone (doc). A wrong handle is undefined in cuda.h;
- * here it is an invalid value. */
+ * and lives until its handle is released and its last mapping is gone (doc); all its mappings show the same bytes. A
+ * wrong handle is undefined in cuda.h; here it is an invalid value. */
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "cuda/model.h"
-
-enum { PAGE = 4096 };
+#include "cuda/vmm.h"
 
 #define GRANULARITY ((uint64_t)VGPU_CUDA_GRANULARITY)
 #define HANDLE_BASE 0x00e0000000000000ull
-
-struct vgpu_physical {
-    struct vgpu_physical *next;
-    uint64_t handle;
-    uint64_t size;
-    CUdevice device;
-    uint32_t mappings;
-    uint32_t released;
-};
-
-struct vgpu_mapping {
-    struct vgpu_mapping *next; /* by rising address */
-    uint64_t start;
-    uint64_t size;
-    struct vgpu_physical *physical;
-};
 
 struct vgpu_reservation {
     struct vgpu_reservation *next;
     uint64_t start;
     uint64_t size;
-    struct vgpu_mapping *mappings;
+    uint32_t mappings;
 };
 
 static void drop_unused(struct vgpu_cuda *cuda, struct vgpu_physical *physical) {
-    if (!physical->released || physical->mappings != 0) {
+    if (physical->references != 0 || physical->mappings != 0) {
         return;
     }
-    struct vgpu_physical **link = &cuda->physicals;
+    struct vgpu_physical **link = &cuda->memory.physicals;
     while (*link != physical) {
         link = &(*link)->next;
     }
     *link = physical->next;
-    cuda->device[physical->device].allocated -= physical->size;
+    if (!physical->imported) {
+        cuda->device[physical->prop.location.id].allocated -= physical->size;
+    }
+    vgpu_store_drop(&cuda->memory, physical->store);
     free(physical);
 }
 
-static void unmap_first(struct vgpu_cuda *cuda, struct vgpu_mapping **link) {
-    struct vgpu_mapping *mapping = *link;
-    *link = mapping->next;
-    mapping->physical->mappings--;
-    drop_unused(cuda, mapping->physical);
-    free(mapping);
+void vgpu_mapping_gone(struct vgpu_cuda *cuda, const struct vgpu_region *region) {
+    region->reservation->mappings--;
+    region->physical->mappings--;
+    drop_unused(cuda, region->physical);
 }
 
-static void give_back(struct vgpu_cuda *cuda, struct vgpu_reservation **link) {
+static void give_back(struct vgpu_reservation **link) {
     struct vgpu_reservation *range = *link;
-    while (range->mappings != NULL) {
-        unmap_first(cuda, &range->mappings);
-    }
     *link = range->next;
     munmap((void *)(uintptr_t)range->start, range->size);
     free(range);
 }
 
 void vgpu_vmm_free_all(struct vgpu_cuda *cuda) {
-    while (cuda->reservations != NULL) {
-        give_back(cuda, &cuda->reservations);
+    while (cuda->memory.reservations != NULL) {
+        give_back(&cuda->memory.reservations);
     }
-    while (cuda->physicals != NULL) {
-        cuda->physicals->released = 1;
-        drop_unused(cuda, cuda->physicals);
+    while (cuda->memory.physicals != NULL) {
+        cuda->memory.physicals->references = 0;
+        drop_unused(cuda, cuda->memory.physicals);
     }
 }
 
@@ -91,12 +71,13 @@ static CUresult check_device(struct vgpu_process *process, int ordinal) {
     return supported ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
 }
 
-/* Memory of the host's NUMA nodes is a thing that NVIDIA's library has and this one has not. */
+/* Memory of the host's NUMA nodes, and handles other than file descriptors, are things that NVIDIA's library has and
+ * this one has not. */
 static CUresult check_properties(struct vgpu_process *process, const CUmemAllocationProp *prop) {
     if (prop == NULL || prop->type != VGPU_ALLOCATION_PINNED) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (prop->location.type == VGPU_LOCATION_HOST_NUMA) {
+    if (prop->location.type == VGPU_LOCATION_HOST_NUMA || (prop->requestedHandleTypes & ~VGPU_HANDLE_FILE) != 0) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
     return prop->location.type == VGPU_LOCATION_DEVICE ? check_device(process, prop->location.id)
@@ -129,24 +110,36 @@ CUresult vgpu_cuMemCreate(struct vgpu_process *process, struct vgpu_call *call, 
         return refusal;
     }
     struct vgpu_device *device = vgpu_cuda_device(process, prop->location.id);
-    struct vgpu_physical *physical = size <= vgpu_cuda_free(device) ? calloc(1, sizeof(*physical)) : NULL;
+    struct vgpu_store *store = size <= vgpu_cuda_free(device) ? vgpu_store_new(size) : NULL;
+    struct vgpu_physical *physical = store != NULL ? vgpu_physical_add(cuda, prop, size, store) : NULL;
     if (physical == NULL) {
+        vgpu_store_drop(&cuda->memory, store);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    physical->handle = HANDLE_BASE + ++cuda->physicals_given;
-    physical->size = size;
-    physical->device = prop->location.id;
-    physical->next = cuda->physicals;
-    cuda->physicals = physical;
     device->allocated += size;
     *handle = physical->handle;
     vgpu_call_output(call, handle, sizeof(*handle));
     return CUDA_SUCCESS;
 }
 
-static struct vgpu_physical *find_physical(struct vgpu_cuda *cuda, uint64_t handle) {
-    for (struct vgpu_physical *at = cuda->physicals; at != NULL; at = at->next) {
-        if (at->handle == handle && !at->released) {
+struct vgpu_physical *vgpu_physical_add(struct vgpu_cuda *cuda, const CUmemAllocationProp *prop, uint64_t size,
+                                        struct vgpu_store *store) {
+    struct vgpu_physical *physical = calloc(1, sizeof(*physical));
+    if (physical != NULL) {
+        physical->handle = HANDLE_BASE + ++cuda->memory.physicals_given;
+        physical->size = size;
+        physical->prop = *prop;
+        physical->store = store;
+        physical->references = 1;
+        physical->next = cuda->memory.physicals;
+        cuda->memory.physicals = physical;
+    }
+    return physical;
+}
+
+struct vgpu_physical *vgpu_physical_find(struct vgpu_cuda *cuda, uint64_t handle) {
+    for (struct vgpu_physical *at = cuda->memory.physicals; at != NULL; at = at->next) {
+        if (at->handle == handle && at->references != 0) {
             return at;
         }
     }
@@ -155,11 +148,11 @@ static struct vgpu_physical *find_physical(struct vgpu_cuda *cuda, uint64_t hand
 
 CUresult vgpu_cuMemRelease(struct vgpu_process *process, struct vgpu_call *call, CUmemGenericAllocationHandle handle) {
     (void)call;
-    struct vgpu_physical *physical = find_physical(process->cuda, handle);
+    struct vgpu_physical *physical = vgpu_physical_find(process->cuda, handle);
     if (physical == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    physical->released = 1;
+    physical->references--;
     drop_unused(process->cuda, physical);
     return CUDA_SUCCESS;
 }
@@ -182,8 +175,8 @@ static uint64_t reserve(uint64_t size, uint64_t alignment, uint64_t hint) {
 
 CUresult vgpu_cuMemAddressReserve(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *ptr, size_t size,
                                   size_t alignment, CUdeviceptr addr, unsigned long long flags) {
-    if (ptr == NULL || flags != 0 || size == 0 || !is_multiple(size, PAGE) || (alignment & (alignment - 1)) != 0 ||
-        !is_multiple(addr, PAGE)) {
+    if (ptr == NULL || flags != 0 || size == 0 || !is_multiple(size, VGPU_PAGE) || (alignment & (alignment - 1)) != 0 ||
+        !is_multiple(addr, VGPU_PAGE)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     uint64_t step = alignment > GRANULARITY ? alignment : GRANULARITY;
@@ -198,8 +191,8 @@ CUresult vgpu_cuMemAddressReserve(struct vgpu_process *process, struct vgpu_call
     }
     range->start = start;
     range->size = size;
-    range->next = process->cuda->reservations;
-    process->cuda->reservations = range;
+    range->next = process->cuda->memory.reservations;
+    process->cuda->memory.reservations = range;
     *ptr = start;
     vgpu_call_output(call, ptr, sizeof(*ptr));
     return CUDA_SUCCESS;
@@ -207,20 +200,20 @@ CUresult vgpu_cuMemAddressReserve(struct vgpu_process *process, struct vgpu_call
 
 CUresult vgpu_cuMemAddressFree(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr ptr, size_t size) {
     (void)call;
-    struct vgpu_reservation **link = &process->cuda->reservations;
+    struct vgpu_reservation **link = &process->cuda->memory.reservations;
     while (*link != NULL && (*link)->start != ptr) {
         link = &(*link)->next;
     }
-    if (*link == NULL || (*link)->size != size || (*link)->mappings != NULL) {
+    if (*link == NULL || (*link)->size != size || (*link)->mappings != 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    give_back(process->cuda, link);
+    give_back(link);
     return CUDA_SUCCESS;
 }
 
 /* The range that has all of [ptr, ptr + size), or NULL. */
 static struct vgpu_reservation *find_range(struct vgpu_cuda *cuda, uint64_t ptr, uint64_t size) {
-    for (struct vgpu_reservation *at = cuda->reservations; at != NULL; at = at->next) {
+    for (struct vgpu_reservation *at = cuda->memory.reservations; at != NULL; at = at->next) {
         if (ptr >= at->start && ptr - at->start < at->size && size <= at->size - (ptr - at->start)) {
             return at;
         }
@@ -228,50 +221,55 @@ static struct vgpu_reservation *find_range(struct vgpu_cuda *cuda, uint64_t ptr,
     return NULL;
 }
 
+int vgpu_reserved_at(struct vgpu_cuda *cuda, uint64_t address, uint64_t *start, uint64_t *size) {
+    const struct vgpu_reservation *range = find_range(cuda, address, 1);
+    if (range != NULL) {
+        *start = range->start;
+        *size = range->size;
+    }
+    return range != NULL;
+}
+
 CUresult vgpu_cuMemMap(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr ptr, size_t size,
                        size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags) {
     (void)call;
+    struct vgpu_memory *memory = &process->cuda->memory;
     struct vgpu_reservation *range = find_range(process->cuda, ptr, size);
-    struct vgpu_physical *physical = find_physical(process->cuda, handle);
+    struct vgpu_physical *physical = vgpu_physical_find(process->cuda, handle);
     if (range == NULL || physical == NULL || flags != 0 || offset != 0 || size == 0 || size > physical->size ||
-        !is_multiple(ptr, GRANULARITY) || !is_multiple(size, GRANULARITY)) {
+        !is_multiple(ptr, GRANULARITY) || !is_multiple(size, GRANULARITY) || !vgpu_region_is_free(memory, ptr, size)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    struct vgpu_mapping **link = &range->mappings;
-    while (*link != NULL && (*link)->start + (*link)->size <= ptr) {
-        link = &(*link)->next;
-    }
-    if (*link != NULL && (*link)->start < ptr + size) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    struct vgpu_mapping *mapping = calloc(1, sizeof(*mapping));
-    if (mapping == NULL) {
+    const struct vgpu_region region = {.address = ptr,
+                                       .size = size,
+                                       .store = physical->store,
+                                       .kind = VGPU_REGION_MAPPED,
+                                       .device = physical->prop.location.id,
+                                       .physical = physical,
+                                       .reservation = range};
+    if (vgpu_region_add(memory, &region) == NULL) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    *mapping = (struct vgpu_mapping){*link, ptr, size, physical};
-    *link = mapping;
+    physical->store->users++;
     physical->mappings++;
+    range->mappings++;
     return CUDA_SUCCESS;
 }
 
-/* The link to the first of the mappings that fill [ptr, ptr + size) exactly, or NULL. */
-static struct vgpu_mapping **find_mappings(struct vgpu_cuda *cuda, uint64_t ptr, uint64_t size) {
-    struct vgpu_reservation *range = size != 0 ? find_range(cuda, ptr, size) : NULL;
-    if (range == NULL) {
-        return NULL;
-    }
-    struct vgpu_mapping **first = &range->mappings;
-    while (*first != NULL && (*first)->start < ptr) {
-        first = &(*first)->next;
+/* Do whole mappings fill [ptr, ptr + size) exactly? */
+static int is_mapped(struct vgpu_cuda *cuda, uint64_t ptr, uint64_t size) {
+    if (size == 0 || find_range(cuda, ptr, size) == NULL) {
+        return 0;
     }
     uint64_t end = ptr;
-    for (struct vgpu_mapping *at = *first; end < ptr + size; at = at->next) {
-        if (at == NULL || at->start != end) {
-            return NULL;
+    while (end < ptr + size) {
+        const struct vgpu_region *region = vgpu_region_at(&cuda->memory, end);
+        if (region == NULL || region->address != end || region->kind != VGPU_REGION_MAPPED) {
+            return 0;
         }
-        end += at->size;
+        end += region->size;
     }
-    return end == ptr + size ? first : NULL;
+    return end == ptr + size;
 }
 
 static CUresult check_access(struct vgpu_process *process, const CUmemAccessDesc *desc) {
@@ -287,7 +285,7 @@ static CUresult check_access(struct vgpu_process *process, const CUmemAccessDesc
 CUresult vgpu_cuMemSetAccess(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr ptr, size_t size,
                              const CUmemAccessDesc *desc, size_t count) {
     (void)call;
-    if (desc == NULL || count == 0 || find_mappings(process->cuda, ptr, size) == NULL) {
+    if (desc == NULL || count == 0 || !is_mapped(process->cuda, ptr, size)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     for (size_t i = 0; i < count; i++) {
@@ -296,18 +294,26 @@ CUresult vgpu_cuMemSetAccess(struct vgpu_process *process, struct vgpu_call *cal
             return refusal;
         }
     }
+    for (uint64_t at = ptr; at < ptr + size;) {
+        struct vgpu_region *region = vgpu_region_at(&process->cuda->memory, at);
+        for (size_t i = 0; i < count; i++) {
+            region->access[desc[i].location.id] = (uint8_t)desc[i].flags;
+        }
+        at += region->size;
+    }
     return CUDA_SUCCESS;
 }
 
 /* Several mappings may go at once, no part of one (doc: the entire contiguous range that was mapped). */
 CUresult vgpu_cuMemUnmap(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr ptr, size_t size) {
     (void)call;
-    struct vgpu_mapping **link = find_mappings(process->cuda, ptr, size);
-    if (link == NULL) {
+    if (!is_mapped(process->cuda, ptr, size)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    while (*link != NULL && (*link)->start < ptr + size) {
-        unmap_first(process->cuda, link);
+    for (uint64_t at = ptr; at < ptr + size;) {
+        struct vgpu_region *region = vgpu_region_at(&process->cuda->memory, at);
+        at += region->size;
+        vgpu_region_remove(process->cuda, region);
     }
     return CUDA_SUCCESS;
 }

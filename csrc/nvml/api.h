@@ -5,7 +5,7 @@
 #ifndef VGPU_NVML_API_H
 #define VGPU_NVML_API_H
 
-#include "nvml/types.h"
+#include "nvml/names.h"
 #include "vgpu/process.h"
 
 /* The same helper as in vgpu/call.h, which cffi does not read. */
@@ -25,6 +25,9 @@
 /* The list itself, for tests: names in the list's order, NULL past its end; and each name's enum vgpu_when. */
 const char *vgpu_nvml_name(uint32_t i);
 int vgpu_nvml_when(uint32_t i);
+
+/* Whether there is a model behind name i: 1 or 0, -1 past the end. */
+int vgpu_nvml_modelled(uint32_t i);
 
 #ifndef VGPU_CDEF
 #define VGPU_NVML(name, when, parameters, arguments, inputs)                                                           \

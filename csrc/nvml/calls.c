@@ -31,18 +31,29 @@ static int begin(struct vgpu_call *call, struct vgpu_process *process, const cha
     return vgpu_call_begin(call, process, &event, when) && may_ask(call, when);
 }
 
-#define VGPU_NVML(name, when, parameters, arguments, inputs)                                                           \
+#define ENTRY(name, when, parameters, arguments, inputs, answer)                                                       \
     nvmlReturn_t vgpu_from_##name(struct vgpu_process *process, uint64_t caller VGPU_AND parameters) {                 \
         const uint64_t in[] = {VGPU_BARE inputs};                                                                      \
         struct vgpu_call call;                                                                                         \
         if (begin(&call, process, #name, VGPU_WHEN_##when, caller, in, sizeof(in) / sizeof(in[0]))) {                  \
-            call.event.result = (int32_t)vgpu_##name(process, &call VGPU_AND arguments);                               \
+            call.event.result = (int32_t)(answer);                                                                     \
         }                                                                                                              \
         return (nvmlReturn_t)vgpu_call_end(&call);                                                                     \
     }                                                                                                                  \
     nvmlReturn_t vgpu_call_##name(struct vgpu_process *process VGPU_AND parameters) {                                  \
         return vgpu_from_##name(process, 0 VGPU_AND arguments);                                                        \
     }
+
+/* The arguments are there for the compiler, which counts unused ones. */
+static nvmlReturn_t unmodelled(struct vgpu_call *call, ...) {
+    call->event.flags |= VGPU_RECORD_UNMODELLED;
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
+#define VGPU_NVML(name, when, parameters, arguments, inputs)                                                           \
+    ENTRY(name, when, parameters, arguments, inputs, vgpu_##name(process, &call VGPU_AND arguments))
+#define VGPU_NVML_UNMODELLED(name, when, parameters, arguments, inputs)                                                \
+    ENTRY(name, when, parameters, arguments, inputs, unmodelled(&call VGPU_AND arguments))
 
 /* A text has no result code for a fault to change; only a fault's delay is felt. */
 #define VGPU_NVML_TEXT(name, parameters, arguments, inputs)                                                            \

@@ -7,17 +7,25 @@
 nvmlReturn_t vgpu_nvmlDeviceGetName(struct vgpu_process *process, struct vgpu_call *call, nvmlDevice_t device,
                                     char *name, unsigned int length) {
     const struct vgpu_gpu *gpu = vgpu_nvml_gpu(process, device);
-    return gpu != NULL ? vgpu_nvml_text(call, gpu->name, name, length) : NVML_ERROR_INVALID_ARGUMENT;
+    const struct vgpu_mig_device *mig = gpu == NULL ? vgpu_nvml_mig(process, device, &gpu) : NULL;
+    if (gpu == NULL) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    return vgpu_nvml_text(call, mig != NULL ? mig->name : gpu->name, name, length);
 }
 
 nvmlReturn_t vgpu_nvmlDeviceGetUUID(struct vgpu_process *process, struct vgpu_call *call, nvmlDevice_t device,
                                     char *uuid, unsigned int length) {
     const struct vgpu_gpu *gpu = vgpu_nvml_gpu(process, device);
+    const struct vgpu_mig_device *mig = gpu == NULL ? vgpu_nvml_mig(process, device, &gpu) : NULL;
     if (gpu == NULL) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     char text[VGPU_UUID_TEXT_SIZE];
-    vgpu_put_uuid(text, gpu->nvml_uuid);
+    vgpu_put_uuid(text, mig != NULL ? mig->uuid : gpu->nvml_uuid);
+    if (mig != NULL) {
+        memcpy(text, "MIG-", strlen("MIG-"));
+    }
     return vgpu_nvml_text(call, text, uuid, length);
 }
 
@@ -39,21 +47,6 @@ nvmlReturn_t vgpu_nvmlDeviceGetMinorNumber(struct vgpu_process *process, struct 
     }
     *minorNumber = (unsigned int)gpu->minor_number;
     vgpu_call_output(call, minorNumber, sizeof(*minorNumber));
-    vgpu_nvml_say_pci(call, gpu);
-    return NVML_SUCCESS;
-}
-
-nvmlReturn_t vgpu_nvmlDeviceGetIndex(struct vgpu_process *process, struct vgpu_call *call, nvmlDevice_t device,
-                                     unsigned int *index) {
-    const struct vgpu_gpu *gpu = vgpu_nvml_gpu(process, device);
-    if (gpu == NULL || index == NULL) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    *index = 0;
-    while (device != vgpu_nvml_handle(process, *index)) {
-        ++*index;
-    }
-    vgpu_call_output(call, index, sizeof(*index));
     vgpu_nvml_say_pci(call, gpu);
     return NVML_SUCCESS;
 }

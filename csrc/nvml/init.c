@@ -1,4 +1,6 @@
 /* nvmlInit and nvmlShutdown count: the last shutdown ends what the first init began. */
+#include <stdlib.h>
+
 #include "nvml/model.h"
 
 static nvmlReturn_t init(struct vgpu_process *process) {
@@ -6,6 +8,7 @@ static nvmlReturn_t init(struct vgpu_process *process) {
         return NVML_ERROR_DRIVER_NOT_LOADED;
     }
     process->nvml->references++;
+    process->nvml->was_initialised = 1;
     return NVML_SUCCESS;
 }
 
@@ -26,15 +29,22 @@ nvmlReturn_t vgpu_nvmlInitWithFlags(struct vgpu_process *process, struct vgpu_ca
     return init(process);
 }
 
-/* One more than inits is an error (the lupine project, on 590.48.01; cuda-python's tests; nvml.h says both). Without a
- * driver 535.261.03 answers 0 (measured). */
+enum { OLD_BRANCH = 535 };
+
+/* Where no init has succeeded, 535.261.03 answers 0 (measured, before an init and after a failed one), and 590.48.01
+ * answers 1 (the lupine project); from when on is not known. One more than inits is an error for both (cuda-python's
+ * tests; nvml.h says both). */
+static nvmlReturn_t never_initialised(const struct vgpu_image *image) {
+    return atoi(image->driver.version) <= OLD_BRANCH ? NVML_SUCCESS : NVML_ERROR_UNINITIALIZED;
+}
+
 nvmlReturn_t vgpu_nvmlShutdown(struct vgpu_process *process, struct vgpu_call *call) {
     (void)call;
     if (process->image == NULL) {
         return NVML_SUCCESS;
     }
     if (process->nvml->references == 0) {
-        return NVML_ERROR_UNINITIALIZED;
+        return process->nvml->was_initialised ? NVML_ERROR_UNINITIALIZED : never_initialised(process->image);
     }
     process->nvml->references--;
     return NVML_SUCCESS;

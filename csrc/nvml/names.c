@@ -4,8 +4,10 @@
 static const struct {
     const char *name;
     int when;
+    int modelled;
 } entries[] = {
-#define VGPU_NVML(name, when, parameters, arguments, inputs) {#name, VGPU_WHEN_##when},
+#define VGPU_NVML(name, when, parameters, arguments, inputs) {#name, VGPU_WHEN_##when, 1},
+#define VGPU_NVML_UNMODELLED(name, when, parameters, arguments, inputs) {#name, VGPU_WHEN_##when, 0},
 #include "nvml/nvml.def"
 };
 
@@ -17,4 +19,8 @@ const char *vgpu_nvml_name(uint32_t i) {
 
 int vgpu_nvml_when(uint32_t i) {
     return i < ENTRIES ? entries[i].when : -1;
+}
+
+int vgpu_nvml_modelled(uint32_t i) {
+    return i < ENTRIES ? entries[i].modelled : -1;
 }

@@ -1,5 +1,6 @@
 /* The way of a call: the quick filter, the path table, the gate, faults, the trace. */
 #include "syscall/files.h"
+#include "vgpu/fault.h"
 #include "vgpu/image.h"
 #include "vgpu/paths.h"
 #include "vgpu/raw.h"

@@ -3,8 +3,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "vgpu/fault.h"
 #include "vgpu/image.h"
 #include "vgpu/raw.h"
+
+/* What a function answers for a GPU that has fallen off the bus: nvml.h's NVML_ERROR_GPU_IS_LOST; CUDA has no code for
+ * it, and programs see CUDA_ERROR_UNKNOWN then (proteneer/timemachine PR 1203). */
+enum { NVML_GPU_IS_LOST = 15, CUDA_UNKNOWN = 999 };
 
 static void mark_forked(struct vgpu_process *process) {
     struct vgpu_model *models[] = {(struct vgpu_model *)process->cuda, (struct vgpu_model *)process->nvml};
@@ -48,6 +53,7 @@ int vgpu_call_begin(struct vgpu_call *call, struct vgpu_process *process, const 
     if (call->ready != VGPU_TOO_EARLY) {
         vgpu_lock(process);
         call->locked = 1;
+        process->about = 0;
         if (vgpu_process_forked(process)) {
             mark_forked(process);
         }
@@ -72,7 +78,8 @@ void vgpu_call_text(struct vgpu_call *call, char *buffer, size_t size) {
 /* Copies keep to the caller's alignment, which need not be ours. */
 static void put_value(struct vgpu_call *call) {
     uint64_t value = (uint64_t)call->fault->value;
-    memcpy(call->outputs[call->first_output], &value, call->output_sizes[call->first_output]);
+    uint32_t i = (call->first_output + call->fault->output) % call->event.outputs;
+    memcpy(call->outputs[i], &value, call->output_sizes[i]);
     call->event.flags |= VGPU_RECORD_FAULTED;
 }
 
@@ -81,8 +88,39 @@ static void put_text(struct vgpu_call *call) {
     call->event.flags |= VGPU_RECORD_FAULTED;
 }
 
+/* Is the call about a GPU that has been lost? */
+static int is_lost(struct vgpu_process *process) {
+    for (uint32_t gpu = 0; gpu < VGPU_GPUS_MAX; gpu++) {
+        if ((process->about >> gpu & 1) != 0 && vgpu_gpu_lost(process, gpu)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A fault for one GPU is found now: the model has looked the GPU up. What takes time, or never ends, waits until the
+ * lock is free. */
+static const struct vgpu_fault *late_fault(struct vgpu_call *call) {
+    if (!call->locked || call->ready != VGPU_READY || call->process->about == 0) {
+        return NULL;
+    }
+    const struct vgpu_fault *late = NULL;
+    if (call->fault == NULL) {
+        late = call->fault = vgpu_fault_about(call->process, call->event.name, call->process->about);
+        if (fault_has(call, VGPU_FAULT_LOST)) {
+            vgpu_gpu_lose(call->process, (uint32_t)call->fault->value);
+        }
+    }
+    if (is_lost(call->process)) {
+        call->event.result = call->event.library == VGPU_LIBRARY_NVML ? NVML_GPU_IS_LOST : CUDA_UNKNOWN;
+        call->event.flags |= VGPU_RECORD_FAULTED;
+    }
+    return late;
+}
+
 int32_t vgpu_call_end(struct vgpu_call *call) {
-    if (fault_has(call, VGPU_FAULT_VALUE) && call->event.outputs > 0) {
+    const struct vgpu_fault *late = late_fault(call);
+    if (fault_has(call, VGPU_FAULT_VALUE) && call->fault->output < call->event.outputs) {
         put_value(call);
     }
     if (fault_has(call, VGPU_FAULT_TEXT) && call->buffer != NULL) {
@@ -98,9 +136,15 @@ int32_t vgpu_call_end(struct vgpu_call *call) {
     if (call->locked) {
         vgpu_unlock(call->process);
     }
+    if (late != NULL) {
+        vgpu_fault_enter(call->process, late, call->event.library, call->event.name, call->event.caller);
+    }
     if (__atomic_load_n(&call->process->started, __ATOMIC_ACQUIRE) == 2) {
         vgpu_trace_write(&call->process->trace, &call->event);
     }
     errno = call->saved_errno;
+    if (call->then != NULL) {
+        call->then(call->then_data);
+    }
     return call->event.result;
 }

@@ -29,6 +29,7 @@ enum vgpu_when {
     VGPU_WHEN_READY = 1,  /* needs the gate's yes, not an initialised driver */
     VGPU_WHEN_INIT = 2,   /* the same; it is an initialisation, and may take long */
     VGPU_WHEN_INITIALISED = 3,
+    VGPU_WHEN_CHECKED = 4, /* as READY; the model looks at some arguments, then asks itself whether it is initialised */
 };
 
 enum { VGPU_CALL_TEXT_SIZE = 64 };
@@ -48,6 +49,9 @@ struct vgpu_call {
     uint32_t first_output; /* which of `outputs` comes first in the function's signature */
     char *buffer;          /* the caller's, where the model has written a text; NULL: none */
     size_t buffer_size;
+    int per_thread;           /* the entry is a _ptsz or _ptds form: the stream 0 is the calling thread's own */
+    void (*then)(void *data); /* called when all is done and the lock is free: for callbacks of the program */
+    void *then_data;
     int locked;
     int saved_errno;
     char text[VGPU_CALL_TEXT_SIZE]; /* room for a text that is put together for the record */

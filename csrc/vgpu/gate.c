@@ -7,9 +7,7 @@
 #include "vgpu/image.h"
 #include "vgpu/raw.h"
 
-/* Does the policy's `rule` name this program? A rule that ends in `*` names all programs that start so. The kernel cuts
- * a comm at 15 bytes: "ollama_llama_se" is ollama_llama_server. */
-static int names(const char *rule, const char *program, int is_comm) {
+int vgpu_names(const char *rule, const char *program, int is_comm) {
     size_t n = 0;
     while (rule[n] != '\0' && rule[n] == program[n]) {
         n++;
@@ -25,7 +23,7 @@ static int named_in(const struct vgpu_image *image, struct vgpu_span span, const
     for (uint32_t i = 0; i < span.count; i++) {
         const char *rule = vgpu_image_text(image, rules[i]);
         /* The executable decides, as a process may give itself any comm; that stands in where /proc is not mounted. */
-        if (facts->exe[0] != '\0' ? names(rule, facts->exe, 0) : names(rule, facts->comm, 1)) {
+        if (facts->exe[0] != '\0' ? vgpu_names(rule, facts->exe, 0) : vgpu_names(rule, facts->comm, 1)) {
             return 1;
         }
     }

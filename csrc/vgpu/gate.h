@@ -34,6 +34,10 @@ int is_application_process(const struct vgpu_image *image, const struct vgpu_fac
 /* Both, in that order. *reason, if not NULL, is set to words that stay valid for ever. */
 enum vgpu_ready vgpu_gate_ask(const struct vgpu_image *image, const struct vgpu_facts *facts, const char **reason);
 
+/* Does `rule` name this program? One that ends in `*` names all that start so. The kernel cuts a comm at 15 bytes:
+ * "ollama_llama_se" is ollama_llama_server. */
+int vgpu_names(const char *rule, const char *program, int is_comm);
+
 /* The facts of this process; this neither allocates nor touches errno. */
 void vgpu_facts_gather(struct vgpu_facts *facts);
 

@@ -38,14 +38,49 @@ static int ends_in_nul(const char *field, uint64_t size) {
     return 0;
 }
 
+static const char *check_tables_of(const struct vgpu_image *image, const struct vgpu_gpu *gpu) {
+    const uint64_t size = image->size;
+    if (!span_fits(gpu->attributes, sizeof(struct vgpu_attribute), _Alignof(struct vgpu_attribute), size) ||
+        !span_fits(gpu->properties, sizeof(struct vgpu_property), _Alignof(struct vgpu_property), size) ||
+        !span_fits(gpu->texts, sizeof(struct vgpu_text), _Alignof(struct vgpu_text), size) ||
+        !span_fits(gpu->processes, sizeof(struct vgpu_gpu_process), _Alignof(struct vgpu_gpu_process), size) ||
+        !span_fits(gpu->migs, sizeof(struct vgpu_mig_device), _Alignof(struct vgpu_mig_device), size) ||
+        !span_fits(gpu->mig_profiles, sizeof(struct vgpu_mig_profile), _Alignof(struct vgpu_mig_profile), size)) {
+        return "damaged: a GPU's tables lie outside of the file";
+    }
+    const struct vgpu_text *texts = (const struct vgpu_text *)((const char *)image + gpu->texts.offset);
+    for (uint32_t i = 0; i < gpu->texts.count; i++) {
+        if (!text_fits(image, texts[i].text)) {
+            return "damaged: a GPU's text lies outside of the text";
+        }
+    }
+    for (uint32_t i = 0; i < gpu->processes.count; i++) {
+        if (!text_fits(image, vgpu_image_processes(image, gpu)[i].name)) {
+            return "damaged: a process's name lies outside of the text";
+        }
+    }
+    for (uint32_t i = 0; i < gpu->migs.count; i++) {
+        if (!ends_in_nul(vgpu_image_migs(image, gpu)[i].name, VGPU_NAME_SIZE)) {
+            return "damaged: a MIG device's name does not end";
+        }
+    }
+    for (uint32_t i = 0; i < gpu->mig_profiles.count; i++) {
+        if (!text_fits(image, vgpu_image_mig_profiles(image, gpu)[i].name)) {
+            return "damaged: a MIG profile's name lies outside of the text";
+        }
+    }
+    return NULL;
+}
+
 static const char *check_gpus(const struct vgpu_image *image) {
     if (image->gpus.count < 1 || image->gpus.count > VGPU_GPUS_MAX) {
         return "damaged: it must have 1 to 8 GPUs";
     }
     for (uint32_t i = 0; i < image->gpus.count; i++) {
         const struct vgpu_gpu *gpu = vgpu_image_gpu(image, i);
-        if (!span_fits(gpu->attributes, sizeof(struct vgpu_attribute), _Alignof(struct vgpu_attribute), image->size)) {
-            return "damaged: a GPU's attributes lie outside of the file";
+        const char *reason = check_tables_of(image, gpu);
+        if (reason != NULL) {
+            return reason;
         }
         if (!ends_in_nul(gpu->name, sizeof(gpu->name)) || !ends_in_nul(gpu->serial, sizeof(gpu->serial))) {
             return "damaged: a GPU's name or serial number does not end";
@@ -66,7 +101,9 @@ static const char *check_tables(const struct vgpu_image *image) {
         if (!text_fits(image, fault->function)) {
             return "damaged: a fault's function lies outside of the text";
         }
-        if ((fault->flags & VGPU_FAULT_TEXT) != 0 && !text_fits(image, fault->text)) {
+        if (((fault->flags & VGPU_FAULT_TEXT) != 0 && !text_fits(image, fault->text)) ||
+            (fault->program != 0 && !text_fits(image, fault->program)) ||
+            (fault->thread != 0 && !text_fits(image, fault->thread))) {
             return "damaged: a fault's text lies outside of the text";
         }
     }
@@ -96,8 +133,8 @@ const char *vgpu_image_check(const void *bytes, uint64_t size) {
             return "foreign: it does not start with VGPUHOST";
         }
     }
-    if (image->version < 1 || image->version > VGPU_IMAGE_VERSION) {
-        return "of another version: these shims read host images of version 1";
+    if (image->version != VGPU_IMAGE_VERSION) {
+        return "of another version: these shims read host images of version 2";
     }
     if (image->size != size || size < sizeof(*image) || image->header_size != sizeof(*image)) {
         return "truncated: its size is not the one that it was written with";
@@ -164,6 +201,54 @@ const struct vgpu_gpu *vgpu_image_gpu(const struct vgpu_image *image, uint32_t i
 
 const struct vgpu_attribute *vgpu_image_attributes(const struct vgpu_image *image, const struct vgpu_gpu *gpu) {
     return (const struct vgpu_attribute *)((const char *)image + gpu->attributes.offset);
+}
+
+const struct vgpu_property *vgpu_image_properties(const struct vgpu_image *image, const struct vgpu_gpu *gpu,
+                                                  enum vgpu_property_id id, uint32_t *count) {
+    const struct vgpu_property *at = (const struct vgpu_property *)((const char *)image + gpu->properties.offset);
+    const struct vgpu_property *end = at + gpu->properties.count;
+    while (at < end && at->id != id) {
+        at++;
+    }
+    for (*count = 0; at + *count < end && at[*count].id == id; (*count)++) {
+    }
+    return at;
+}
+
+int vgpu_image_property(const struct vgpu_image *image, const struct vgpu_gpu *gpu, enum vgpu_property_id id,
+                        uint32_t index, int64_t *value) {
+    uint32_t count;
+    const struct vgpu_property *found = vgpu_image_properties(image, gpu, id, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (found[i].index == index) {
+            *value = found[i].value;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+const char *vgpu_image_gpu_text(const struct vgpu_image *image, const struct vgpu_gpu *gpu, enum vgpu_text_id id,
+                                uint32_t index) {
+    const struct vgpu_text *texts = (const struct vgpu_text *)((const char *)image + gpu->texts.offset);
+    for (uint32_t i = 0; i < gpu->texts.count; i++) {
+        if (texts[i].id == id && texts[i].index == index) {
+            return vgpu_image_text(image, texts[i].text);
+        }
+    }
+    return NULL;
+}
+
+const struct vgpu_gpu_process *vgpu_image_processes(const struct vgpu_image *image, const struct vgpu_gpu *gpu) {
+    return (const struct vgpu_gpu_process *)((const char *)image + gpu->processes.offset);
+}
+
+const struct vgpu_mig_device *vgpu_image_migs(const struct vgpu_image *image, const struct vgpu_gpu *gpu) {
+    return (const struct vgpu_mig_device *)((const char *)image + gpu->migs.offset);
+}
+
+const struct vgpu_mig_profile *vgpu_image_mig_profiles(const struct vgpu_image *image, const struct vgpu_gpu *gpu) {
+    return (const struct vgpu_mig_profile *)((const char *)image + gpu->mig_profiles.offset);
 }
 
 const struct vgpu_fault *vgpu_image_fault(const struct vgpu_image *image, uint32_t i) {

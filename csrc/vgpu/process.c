@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/single_threaded.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vgpu/environment.h"
@@ -202,31 +201,6 @@ void vgpu_lock(struct vgpu_process *process) {
 
 void vgpu_unlock(struct vgpu_process *process) {
     __atomic_store_n(&process->fork_page->lock, 0, __ATOMIC_RELEASE);
-}
-
-static void sleep_ms(uint32_t milliseconds) {
-    struct timespec left = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
-    while (vgpu_raw3(SYS_nanosleep, (long)&left, (long)&left, 0) == -EINTR) {
-    }
-}
-
-const struct vgpu_fault *vgpu_fault_for(struct vgpu_process *process, uint8_t library, const char *name,
-                                        uint64_t caller) {
-    const struct vgpu_image *image = process->image;
-    for (uint32_t i = 0; image != NULL && i < image->faults.count; i++) {
-        const struct vgpu_fault *fault = vgpu_image_fault(image, i);
-        if (!vgpu_same_text(vgpu_image_text(image, fault->function), name) ||
-            __atomic_fetch_add(&process->fault_calls[i], 1, __ATOMIC_RELAXED) < fault->after) {
-            continue;
-        }
-        if (fault->delay_ms != 0) {
-            struct vgpu_event event = {.kind = VGPU_RECORD_ENTERED, .library = library, .caller = caller, .name = name};
-            vgpu_trace_write(&process->trace, &event);
-            sleep_ms(fault->delay_ms);
-        }
-        return fault;
-    }
-    return NULL;
 }
 
 /* At dlclose: gives back what this library has mapped and allocated, so that load and unload can be repeated. At the

@@ -37,7 +37,9 @@ struct vgpu_process {
     uint32_t fixed_facts; /* 1: a test has set `facts` */
     struct vgpu_fork_page *fork_page;
     struct vgpu_fork_page spare_page;      /* where the kernel gives no page: forks go unnoticed, all else works */
-    uint32_t fault_calls[VGPU_FAULTS_MAX]; /* atomic: calls seen by fault i, for `after` */
+    uint32_t fault_calls[VGPU_FAULTS_MAX]; /* atomic: calls counted by fault i, for `after` and `times` */
+    uint32_t lost;                         /* atomic: bit N: GPU N has fallen off the bus */
+    uint32_t about;                        /* bit N: the call that holds the lock is about GPU N */
     /* Each made by its model at first use, under the lock, together with the function that frees it. */
     struct vgpu_cuda *cuda;
     struct vgpu_nvml *nvml;
@@ -66,9 +68,8 @@ void vgpu_unlock(struct vgpu_process *process);
 extern const uint32_t vgpu_this_library;
 const char *vgpu_build_id(void);
 
-/* The fault that holds for this call of `name`, or NULL. Counts the call; sleeps the delay (an ENTERED record goes
- * first). */
-const struct vgpu_fault *vgpu_fault_for(struct vgpu_process *process, uint8_t library, const char *name,
-                                        uint64_t caller);
+/* A model calls it for each GPU (of the image) that a call is about, under the lock. 1: the GPU has fallen off the bus;
+ * the model stops, and vgpu_call_end gives the answer. */
+int vgpu_gpu_lost(struct vgpu_process *process, uint32_t gpu);
 
 #endif

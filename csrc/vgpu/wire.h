@@ -15,7 +15,7 @@
 #endif
 
 enum vgpu_version {
-    VGPU_IMAGE_VERSION = 1,
+    VGPU_IMAGE_VERSION = 2, /* 2: what NVML tells of a GPU, processes, MIG, memory policy; faults that crash, hang.. */
     VGPU_TRACE_VERSION = 1,
 };
 
@@ -46,6 +46,74 @@ struct vgpu_attribute {
     int32_t value;
 };
 
+/* What NVML tells of a GPU, and CUDA does not: numbers by name and index. Which there are: vgpu/properties.def. A
+ * property that a GPU does not have is not there, and who asks for it gets NOT_SUPPORTED. */
+struct vgpu_property {
+    uint16_t id;    /* enum vgpu_property_id */
+    uint16_t index; /* of several: which clock, which threshold, which entry of a list; else 0 */
+    uint32_t reserved;
+    int64_t value;
+};
+
+struct vgpu_text {
+    uint16_t id; /* enum vgpu_text_id */
+    uint16_t index;
+    uint32_t text; /* text */
+};
+
+enum vgpu_process_kind {
+    VGPU_PROCESS_COMPUTE = 1,
+    VGPU_PROCESS_GRAPHICS = 2,
+    VGPU_PROCESS_MPS = 3,
+};
+
+/* A process that uses a GPU, as NVML lists it. */
+struct vgpu_gpu_process {
+    uint32_t kind; /* enum vgpu_process_kind */
+    uint32_t pid;  /* 0: the process that asks */
+    uint32_t name; /* text */
+    uint32_t sm;   /* utilisation in percent, each */
+    uint32_t memory;
+    uint32_t encoder;
+    uint32_t decoder;
+    uint32_t mig;  /* 1 + which MIG device of the GPU it runs on; 0: the whole GPU */
+    uint64_t used; /* bytes */
+};
+
+/* A MIG device: one compute instance in one GPU instance. */
+struct vgpu_mig_device {
+    char name[VGPU_NAME_SIZE]; /* "NVIDIA H100 80GB HBM3 MIG 1g.10gb" */
+    uint8_t uuid[VGPU_UUID_BYTES];
+    uint32_t gpu_instance; /* its id */
+    uint32_t compute_instance;
+    uint32_t profile;         /* NVML_GPU_INSTANCE_PROFILE_* */
+    uint32_t compute_profile; /* NVML_COMPUTE_INSTANCE_PROFILE_* */
+    uint32_t start;           /* placement: first memory slice */
+    uint32_t size;            /* memory slices */
+    uint32_t compute_slices;
+    uint32_t multiprocessors;
+    uint64_t memory; /* bytes */
+};
+
+/* What a GPU instance can be: a row of `nvidia-smi mig -lgip`. */
+struct vgpu_mig_profile {
+    uint32_t name;            /* text: "1g.10gb" */
+    uint32_t profile;         /* NVML_GPU_INSTANCE_PROFILE_*; the compute instance that fills it is compute_profile */
+    uint32_t compute_profile; /* NVML_COMPUTE_INSTANCE_PROFILE_* */
+    uint32_t id;              /* the number that nvidia-smi shows, and nvmlGpuInstanceProfileInfo_t has */
+    uint32_t compute_slices;
+    uint32_t memory_slices;
+    uint32_t multiprocessors;
+    uint32_t copy_engines;
+    uint32_t decoders;
+    uint32_t encoders;
+    uint32_t jpegs;
+    uint32_t ofas;
+    uint32_t instances; /* at most so many at a time */
+    uint32_t starts;    /* bit N: it may begin at memory slice N */
+    uint64_t memory;    /* bytes */
+};
+
 struct vgpu_gpu {
     char name[VGPU_NAME_SIZE];
     char serial[VGPU_SERIAL_SIZE];
@@ -59,10 +127,15 @@ struct vgpu_gpu {
     int32_t minor_number;      /* N of /dev/nvidiaN */
     int32_t compute_major;
     int32_t compute_minor;
-    uint64_t memory_total;       /* bytes, as NVML counts */
-    uint64_t memory_reserved;    /* bytes that NVML counts and CUDA does not: cuDeviceTotalMem is total - reserved */
-    uint64_t memory_used;        /* bytes in use before the program runs */
-    struct vgpu_span attributes; /* of struct vgpu_attribute */
+    uint64_t memory_total;         /* bytes, as NVML counts */
+    uint64_t memory_reserved;      /* bytes that NVML counts and CUDA does not: cuDeviceTotalMem is total - reserved */
+    uint64_t memory_used;          /* bytes in use before the program runs */
+    struct vgpu_span attributes;   /* of struct vgpu_attribute */
+    struct vgpu_span properties;   /* of struct vgpu_property, by id, then by index */
+    struct vgpu_span texts;        /* of struct vgpu_text, likewise */
+    struct vgpu_span processes;    /* of struct vgpu_gpu_process */
+    struct vgpu_span migs;         /* of struct vgpu_mig_device, by start */
+    struct vgpu_span mig_profiles; /* of struct vgpu_mig_profile */
 };
 
 struct vgpu_driver {
@@ -77,16 +150,37 @@ enum vgpu_fault_flag {
     VGPU_FAULT_VALUE = 2,  /* ask the model, then put `value` where its first output went */
     VGPU_FAULT_TEXT = 4,   /* ask the model, then put `text` where its first text went, cut to the caller's size */
     VGPU_FAULT_HIDDEN = 8, /* cuGetProcAddress does not know this function */
+    VGPU_FAULT_CRASH = 16, /* the calling process is ended by SIGSEGV */
+    VGPU_FAULT_HANG = 32,  /* the call never returns */
+    VGPU_FAULT_LOST = 64,  /* from this call on GPU `value` has fallen off the bus, for both APIs' models */
 };
 
-/* What one function does otherwise. The first fault that names the function and is past `after` holds. */
+enum vgpu_property_id {
+#define VGPU_PROPERTY(name, id) VGPU_PROPERTY_##name = id,
+#include "vgpu/properties.def"
+};
+
+enum vgpu_text_id {
+#define VGPU_TEXT(name, id) VGPU_TEXT_##name = id,
+#include "vgpu/properties.def"
+};
+
+/* What one function does otherwise. Faults are looked at in order; one counts the calls of its function, program and
+ * thread that no earlier one has taken, lets `after` of them pass, and takes the next `times`. Those for one GPU come
+ * last: which GPU a call is about is known when the model has been asked. */
 struct vgpu_fault {
     uint32_t function; /* text: "cuInit", "open" */
     uint32_t flags;    /* of enum vgpu_fault_flag; 0: only the delay */
     int32_t result;    /* CUresult, nvmlReturn_t; for a file function an errno */
     uint32_t after;    /* calls of this process that pass unharmed first */
+    uint32_t times;    /* calls after those that it holds for; 0: all */
     uint32_t delay_ms; /* slept before the answer */
     uint32_t text;     /* text */
+    uint32_t output;   /* which of the function's outputs `value` goes to, from 0 */
+    uint32_t program;  /* text: the file name of the program it is for, '*' at the end stands for any rest; 0: all */
+    uint32_t thread;   /* text: the name of the thread it is for, likewise; "main": a process's first thread; 0: all */
+    uint32_t gpu;      /* 1 + the GPU that a call must be about; 0: any */
+    uint32_t reserved;
     int64_t value;
 };
 
@@ -128,6 +222,10 @@ struct vgpu_gate_policy {
     uint32_t reserved;
 };
 
+struct vgpu_memory_policy {
+    uint64_t backing; /* bytes of host memory that the contents of device memory may take in one process */
+};
+
 struct vgpu_image {
     char magic[VGPU_MAGIC_SIZE]; /* "VGPUHOST" */
     uint32_t version;            /* VGPU_IMAGE_VERSION */
@@ -136,6 +234,9 @@ struct vgpu_image {
     char build_id[VGPU_BUILD_ID_SIZE];
     struct vgpu_driver driver;
     struct vgpu_gate_policy gate;
+    struct vgpu_memory_policy memory;
+    uint32_t strict; /* for the harness, which may be given an image: calls without a model fail the run */
+    uint32_t reserved;
     struct vgpu_span gpus;   /* of struct vgpu_gpu */
     struct vgpu_span faults; /* of struct vgpu_fault */
     struct vgpu_span paths;  /* of struct vgpu_path, longest path first */
@@ -164,6 +265,8 @@ struct vgpu_trace_header {
     uint64_t start_realtime_ns;
     uint64_t start_monotonic_ns;
     char build_id[VGPU_BUILD_ID_SIZE];
+    uint32_t lost; /* atomic: bit N: GPU N has fallen off the bus, for all processes that write here */
+    uint32_t reserved;
 };
 
 /* The life of a slot. A writer that is killed leaves FREE (counted as torn) or BEGUN (the same). */
@@ -195,8 +298,9 @@ enum vgpu_library {
 };
 
 enum vgpu_record_flag {
-    VGPU_RECORD_CUT = 1,     /* the text was longer than VGPU_RECORD_SLOTS_MAX slots hold */
-    VGPU_RECORD_FAULTED = 2, /* a fault changed the answer */
+    VGPU_RECORD_CUT = 1,        /* the text was longer than VGPU_RECORD_SLOTS_MAX slots hold */
+    VGPU_RECORD_FAULTED = 2,    /* a fault changed the answer */
+    VGPU_RECORD_UNMODELLED = 4, /* there is no model: the answer was NOT_SUPPORTED */
 };
 
 /* A record: this slot, then `slots - 1` slots of struct vgpu_more. Its text is two strings, each with its NUL:
