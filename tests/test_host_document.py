@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from vgpu_harness.errors import HostError
-from vgpu_harness.host import Delivery, Driver, Gate, Gpu, Host
+from vgpu_harness.host import Delivery, Driver, Gate, Gpu, GpuProcess, Host, Memory, Mig
 from vgpu_harness.host.faults import FunctionFault, ImageFault, SonameFault, SymbolFault
 from vgpu_harness.host.model import DENIED
 from vgpu_harness.host.profile import profile_names
 
 TEXT = (Path(__file__).parents[1] / "docs" / "host-file.md").read_text(encoding="utf-8")
 TITLES = re.findall(r"^## `\[+(\w+)\]+`", TEXT, re.MULTILINE)
-SECTIONS = dict(zip(TITLES, re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:], strict=False))
+SECTIONS = dict(zip(TITLES, re.split(r"^## (?=`\[)", TEXT, flags=re.MULTILINE)[1:], strict=False))
 EXAMPLE = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)[1]
 
 
@@ -24,6 +24,7 @@ EXAMPLE = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)[1]
         ("gpu", [Gpu]),
         ("delivery", [Delivery]),
         ("gate", [Gate]),
+        ("memory", [Memory]),
         ("faults", [FunctionFault, SymbolFault, SonameFault, ImageFault]),
     ],
 )
@@ -33,6 +34,21 @@ def test_every_key_is_described_and_no_other(section, models):
     assert sorted(rows) == sorted({key for model in models for key in model.model_fields})
 
 
+@pytest.mark.parametrize(("title", "model"), [("process", GpuProcess), ("mig", Mig)])
+def test_every_field_of_a_gpus_tables_is_described(title, model):
+    """The rows of the tables within a GPU's are exactly the fields of their models."""
+    section = SECTIONS["gpu"].partition(f"### `[[gpu.{title}]]`")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| ([a-z_, ]+) \| ", section, re.MULTILINE)
+    assert sorted(", ".join(rows[1:]).split(", ")) == sorted(model.model_fields)
+
+
+def test_the_top_is_described():
+    """Each key of a host that is no table has a row of its own before the tables."""
+    top = TEXT.partition("## At the top")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", top, re.MULTILINE)
+    assert rows == [key for key in Host.model_fields if key not in TITLES]
+
+
 def test_the_example_is_a_host_file(tmp_path):
     """The page's example loads, and is the host that the page says."""
     path = tmp_path / "host.toml"
@@ -40,6 +56,9 @@ def test_the_example_is_a_host_file(tmp_path):
     host = Host.load(path)
     assert [gpu.pci for gpu in host.gpu] == ["0000:00:05.0", "0001:3b:00.0"]
     assert host.faults[0].result == 802
+    assert host.strict
+    second = host.gpu[1]
+    assert (second.nvml, second.used_mib, second.mig[0].profile) == ({"TEMPERATURE": 61}, 300, "3g.40gb")
 
 
 def test_the_message_is_the_real_one(tmp_path):

@@ -247,7 +247,7 @@ class TestWrongImages:
         [
             ("truncated", "truncated: its size is not the one that it was written with", True),
             ("foreign", "foreign: it does not start with VGPUHOST", False),
-            ("version", "of another version: these shims read host images of version 1", True),
+            ("version", "of another version: these shims read host images of version 2", True),
         ],
     )
     def test_image_faults_are_refused_for_their_reason(self, written, kind, reason, looks):

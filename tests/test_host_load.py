@@ -102,7 +102,7 @@ def test_an_unknown_key_is_named_with_line_value_and_remedy(refused):
         ("[gpus]\nminor = 1\n", "host.toml:1: gpus: unknown key, got {'minor': 1}; did you mean 'gpu'?"),
         (
             "[zebra]\n",
-            "host.toml:1: zebra: unknown key, got {}; known are delivery, driver, faults, gate, gpu",
+            "host.toml:1: zebra: unknown key, got {}; known are delivery, driver, faults, gate, gpu, memory, strict",
         ),
         (
             "[[gpu]]\n[[gpu]]\npci = '0000:00:05.0'\n",

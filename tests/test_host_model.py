@@ -7,6 +7,7 @@ import pytest
 from vgpu_harness.errors import HostError
 from vgpu_harness.host import Delivery, Driver, Gate, Gpu, Host
 from vgpu_harness.host.faults import FunctionFault, ImageFault, SonameFault, SymbolFault, known_functions
+from vgpu_harness.host.profile import profile_names
 
 
 def message(make):
@@ -114,16 +115,13 @@ WRONG = [
     ),
     (
         lambda: Gpu(profile="h100"),
-        (
-            "Gpu: profile: unknown profile, got 'h100'; known are a100-80gb-sxm4, h100-80gb-hbm3, h100-80gb-pcie, "
-            "l40s-48gb, rtx4090-24gb, t4-16gb"
-        ),
+        (f"Gpu: profile: unknown profile, got 'h100'; known are {', '.join(profile_names())}"),
     ),
     (
         lambda: Gpu(profile="h100-80gb-hbm"),
         (
             "Gpu: profile: unknown profile, got 'h100-80gb-hbm'; did you mean 'h100-80gb-hbm3'? "
-            "(known are a100-80gb-sxm4, h100-80gb-hbm3, h100-80gb-pcie, l40s-48gb, rtx4090-24gb, t4-16gb)"
+            f"(known are {', '.join(profile_names())})"
         ),
     ),
     (
@@ -199,9 +197,8 @@ WRONG = [
     (
         lambda: Host(faults=[{"function": "cuInit", "text": "x"}]),
         (
-            "Host: faults[0]: cuInit answers no text; use one of cuDeviceGetName, cuDeviceGetPCIBusId, "
-            "nvmlDeviceGetName, nvmlDeviceGetSerial, nvmlDeviceGetUUID, nvmlSystemGetDriverVersion, "
-            "nvmlSystemGetNVMLVersion"
+            "Host: faults[0]: cuInit answers no text; "
+            "take a function that fills a buffer, such as cuDeviceGetName, or give value"
         ),
     ),
     (
@@ -210,7 +207,37 @@ WRONG = [
     ),
     (
         lambda: Host(faults=[{"function": "cuInit"}]),
-        "Host: faults[0]: a fault that changes nothing; give it result, value, text or delay",
+        (
+            "Host: faults[0]: a fault that changes nothing; "
+            "give it result, value, text, delay, crash = true, hang = true or lost"
+        ),
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuInit", "crash": True, "result": 1}]),
+        "Host: faults[0]: a call that does not return has no answer; keep one of crash, hang, and the answer",
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuInit", "crash": True, "hang": True}]),
+        "Host: faults[0]: a call that does not return has no answer; keep one of crash, hang, and the answer",
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuInit", "lost": 0, "value": 1}]),
+        "Host: faults[0]: both lost and value; keep one of them",
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuInit", "lost": 1}]),
+        "Host: faults[0].lost: the host has 1 GPUs, got 1; write the position of one, counted from 0",
+    ),
+    (
+        lambda: Host(faults=[{"function": "open", "value": 1}]),
+        ("Host: faults[0]: open is a file function: it has no value, text or gpu; give it result, an errno, or delay"),
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuInit", "result": 1, "program": "bin/x"}]),
+        (
+            "Host: faults[0].program: is not the name of a program, got 'bin/x'; "
+            "write a file name without '/'; '*' stands only at its end"
+        ),
     ),
     (
         lambda: Host(faults=[{"after": 1}]),

@@ -1,7 +1,10 @@
 """The tree of virtual files and its path table, over a made-up machine and over the real one."""
 
+import errno
 import os
+import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -240,6 +243,93 @@ def test_a_tree_is_not_written_over_another(tree):
     with pytest.raises(FileExistsError, match="not empty"):
         write_tree(Host(), tree.directory)
     assert sorted(str(path) for path in tree.directory.rglob("*")) == before
+
+
+class TestSharing:
+    def links(self, tree):
+        """The symbolic links of a tree: path -> (target, inode)."""
+        found = [path for path in tree.directory.rglob("*") if path.is_symlink()]
+        return {str(path.relative_to(tree.directory)): (str(path.readlink()), path.lstat().st_ino) for path in found}
+
+    def test_links_are_made_once(self, machine, tmp_path):
+        """A second tree has the same links, by the inodes of the first: the slow part of a tree is done once."""
+        first, second = (write_tree(Host(), tmp_path / name, machine=str(machine)) for name in ("one", "two"))
+        assert len(self.links(first)) > 8
+        assert self.links(first) == self.links(second)
+
+    def test_files_and_directories_are_apart(self, machine, tmp_path):
+        """What can be written into belongs to one tree alone, and what is written is not seen in the other."""
+        first, second = (write_tree(Host(), tmp_path / name, machine=str(machine)) for name in ("one", "two"))
+        inodes = [
+            {path.stat().st_ino for path in tree.directory.rglob("*") if not path.is_symlink()}
+            for tree in (first, second)
+        ]
+        assert inodes[0]
+        assert inodes[0].isdisjoint(inodes[1])
+        find(first, "/dev/nvidiactl").write_text("mine")
+        assert read(second, "/dev/nvidiactl") == ""
+
+    def test_a_tree_outlives_the_one_before(self, machine, tmp_path):
+        """Links stay when the tree that they were made for is removed, and new ones are made when all are gone."""
+        write_tree(Host(), tmp_path / "one", machine=str(machine))
+        second = write_tree(Host(), tmp_path / "two", machine=str(machine))
+        shutil.rmtree(tmp_path / "one")
+        assert (find(second, BUS) / "0000:00:03.0/vendor").read_text() == "0x1af4\n"
+        before = self.links(second)
+        shutil.rmtree(tmp_path / "two")
+        third = write_tree(Host(), tmp_path / "three", machine=str(machine))
+        assert {path: target for path, (target, _) in self.links(third).items()} == {
+            path: target for path, (target, _) in before.items()
+        }
+
+    @pytest.mark.parametrize("other", ["link", "file"])
+    def test_a_link_that_was_changed_is_not_taken(self, machine, tmp_path, other):
+        """Where a link of an earlier tree now leads elsewhere, or is a file, a new one is made."""
+        first = write_tree(Host(), tmp_path / "one", machine=str(machine))
+        place = first.directory / "sys/bus/pci/devices/0000:00:03.0"
+        target = place.readlink()
+        place.unlink()
+        if other == "link":
+            place.symlink_to("/nowhere")
+        else:
+            place.write_text("no link")
+        second = write_tree(Host(), tmp_path / "two", machine=str(machine))
+        assert (second.directory / "sys/bus/pci/devices/0000:00:03.0").readlink() == target
+        assert place.lstat().st_nlink == 1
+
+    @pytest.mark.parametrize("number", [errno.EXDEV, errno.EMLINK, errno.EPERM])
+    def test_where_a_link_cannot_get_another_name(self, machine, tmp_path, monkeypatch, number):
+        """On another file system, on one without hard links, with too many names: the tree is whole all the same."""
+        first = write_tree(Host(), tmp_path / "one", machine=str(machine))
+        asked = []
+
+        def refuse(*arguments, **_):
+            asked.append(arguments)
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", refuse)
+        second = write_tree(Host(), tmp_path / "two", machine=str(machine))
+        assert len(asked) == len(self.links(second))
+        assert {path: target for path, (target, _) in self.links(second).items()} == {
+            path: target for path, (target, _) in self.links(first).items()
+        }
+
+    def test_trees_that_are_written_at_once(self, machine, tmp_path):
+        """Threads that write trees at the same time get whole ones."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            trees = list(pool.map(lambda i: write_tree(Host(), tmp_path / str(i), machine=str(machine)), range(8)))
+        assert len({tuple(sorted((path, target) for path, (target, _) in self.links(t).items())) for t in trees}) == 1
+
+
+def test_the_umask_changes_nothing(machine, tmp_path):
+    """Files have the modes of sysfs and of device files whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        tree = write_tree(Host(), tmp_path / "tree", machine=str(machine))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(find(tree, f"{BUS}/0000:00:05.0/vendor").stat().st_mode) == 0o444
+    assert stat.S_IMODE(find(tree, "/dev/nvidia0").stat().st_mode) == 0o666
 
 
 def test_the_real_machine(tmp_path):

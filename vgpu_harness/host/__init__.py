@@ -1,7 +1,8 @@
 """The simulated host: model, host files, and the image and tree that the shims read."""
 
+from vgpu_harness.host.gpu import Gpu, GpuProcess, Mig
 from vgpu_harness.host.image import check_image, is_image, write_image
-from vgpu_harness.host.model import Delivery, Driver, Gate, Gpu, Host
+from vgpu_harness.host.model import Delivery, Driver, Gate, Host, Memory
 from vgpu_harness.host.tree import Tree, write_tree
 
 __all__ = [
@@ -9,7 +10,10 @@ __all__ = [
     "Driver",
     "Gate",
     "Gpu",
+    "GpuProcess",
     "Host",
+    "Memory",
+    "Mig",
     "Tree",
     "check_image",
     "is_image",

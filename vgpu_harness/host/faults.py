@@ -5,6 +5,7 @@ A fault is one of four kinds, told apart by the key that only this kind has: ``f
 """
 
 import difflib
+import functools
 import itertools
 import re
 from typing import Annotated, Any, Literal
@@ -12,10 +13,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from vgpu_harness.host.base import TEMPLATE, Model, wrong
+from vgpu_harness.host.fields import Program, label
 
 SONAMES = {"cuda": "libcuda.so.1", "nvml": "libnvidia-ml.so.1"}
 """DT_SONAME of the shims that stand in for a library of NVIDIA's, by the shim's short name."""
 
+GPUS_MAX = 8
+THREAD_BYTES = 15
+"""The kernel keeps no more of a thread's name (TASK_COMM_LEN)."""
 TEXT_MAX = 255
 """Characters in the text of a fault; NVIDIA's own buffers are shorter."""
 
@@ -32,24 +37,37 @@ def _identifier(name: str) -> str:
 Identifier = Annotated[str, AfterValidator(_identifier)]
 
 
-def known_functions() -> frozenset[str]:
-    """What the CUDA, NVML and file shims answer, as their own lists have it."""
+@functools.cache
+def file_functions() -> frozenset[str]:
+    """Those of `known_functions` that are libc's file functions."""
     from vgpu_harness._wire import ffi, lib
 
-    entries = {name.removeprefix(_CALL) for name in dir(lib) if name.startswith(_CALL)}
     count = itertools.count()
-    files = iter(lambda: lib.vgpu_file_name(next(count)), ffi.NULL)
-    return frozenset(entries | {ffi.string(name).decode() for name in files})
+    return frozenset(ffi.string(name).decode() for name in iter(lambda: lib.vgpu_file_name(next(count)), ffi.NULL))
 
 
+@functools.cache
+def known_functions() -> frozenset[str]:
+    """What the CUDA, NVML and file shims answer, as their own lists have it."""
+    from vgpu_harness._wire import lib
+
+    return file_functions() | {name.removeprefix(_CALL) for name in dir(lib) if name.startswith(_CALL)}
+
+
+@functools.cache
 def text_functions() -> frozenset[str]:
-    """Those of `known_functions` that write a text to a buffer of the caller's: they take it and its size."""
+    """Those of `known_functions` that write a text to a buffer of the caller's: they take it and its size.
+
+    cffi does not tell `const char *`: a text that is read stands before a number too (cuLinkAddFile), but not in a
+    function that gets something.
+    """
     from vgpu_harness._wire import ffi, lib
 
     found = set()
     for entry in (name for name in dir(lib) if name.startswith(_CALL)):
         arguments = [argument.cname for argument in ffi.typeof(getattr(lib, entry)).args]
-        if any(pair in {("char *", "int"), ("char *", "unsigned int")} for pair in itertools.pairwise(arguments)):
+        pairs = set(itertools.pairwise(arguments))
+        if "Get" in entry and pairs & {("char *", "int"), ("char *", "unsigned int")}:
             found.add(entry.removeprefix(_CALL))
     return frozenset(found)
 
@@ -64,9 +82,10 @@ def _function(name: str) -> str:
 
 
 class FunctionFault(Model):
-    """One function answers otherwise, or late.
+    """One function answers otherwise or late, never comes back, or loses a GPU.
 
-    Calls are counted per process. Of several faults of one function, the first that is past its ``after`` holds.
+    Calls are counted per process. The faults of a function are asked in the order of the host file, and a call that one
+    of them takes is not counted by those behind it: so they can follow one another.
     """
 
     function: Annotated[Identifier, AfterValidator(_function)]
@@ -74,28 +93,62 @@ class FunctionFault(Model):
     result: int | None = Field(None, ge=-(2**31), lt=2**31)
     """Answered instead of asking the model: a CUresult, an nvmlReturn_t, or an errno for a file function."""
     value: int | None = Field(None, ge=-(2**63), lt=2**63)
-    """Written where the function's first output goes."""
+    """Written where one of the function's outputs goes: `output` says which."""
+    output: int = Field(0, ge=0, le=1)
+    """Which output `value` is for, from 0."""
     text: str | None = Field(None, max_length=TEXT_MAX)
     """Written where the function's text goes, cut to the caller's buffer: a name, a bus id, a version, a UUID."""
     after: int = Field(0, ge=0, lt=2**32)
     """Calls that pass unharmed first."""
+    times: int = Field(0, ge=0, lt=2**32)
+    """Calls that it takes after those; then all is well again. 0: all."""
     delay: float = Field(0.0, ge=0.0, le=3600.0, allow_inf_nan=False)
     """Seconds slept before the answer."""
+    crash: bool = False
+    """The process dies by SIGSEGV inside of the call."""
+    hang: bool = False
+    """The call never returns."""
+    lost: int | None = Field(None, ge=0, lt=GPUS_MAX)
+    """The GPU at this position falls off the bus: from now on both APIs answer so for it, to all processes of a run."""
+    program: Program | None = None
+    """The program that it is for, by its file name; ``*`` at the end stands for any rest. None: all."""
+    thread: Annotated[str, label(THREAD_BYTES)] | None = None
+    """The thread that it is for, by its name, likewise; ``main`` is the first thread of a process. None: all."""
+    gpu: int | None = Field(None, ge=0, lt=GPUS_MAX)
+    """The GPU that a call must be about, by its position. None: any."""
 
     @model_validator(mode="after")
     def _does_something(self) -> "FunctionFault":
-        if self.result is None and self.value is None and self.text is None and self.delay == 0.0:
-            raise wrong("a fault that changes nothing", "give it result, value, text or delay")
+        answers = self.result is not None or self.value is not None or self.text is not None
+        if not (answers or self.delay or self.crash or self.hang or self.lost is not None):
+            raise wrong(
+                "a fault that changes nothing", "give it result, value, text, delay, crash = true, hang = true or lost"
+            )
+        if (self.crash and self.hang) or ((self.crash or self.hang) and answers):
+            raise wrong("a call that does not return has no answer", "keep one of crash, hang, and the answer")
+        if self.lost is not None and self.value is not None:
+            raise wrong("both lost and value", "keep one of them")
+        if self.function in file_functions():
+            self._fits_a_file()
         if self.text is not None:
             self._has_text()
         return self
 
+    def _fits_a_file(self) -> None:
+        if self.value is not None or self.text is not None or self.gpu is not None:
+            raise wrong(
+                f"{self.function} is a file function: it has no value, text or gpu",
+                "give it result, an errno, or delay",
+            )
+
     def _has_text(self) -> None:
         if "\0" in str(self.text):
             raise wrong("text holds a NUL", "write a text without \\u0000; C ends it there")
-        if self.function not in (known := text_functions()):
-            remedy = f"use one of {', '.join(sorted(known))}"
-            raise wrong(f"{self.function} answers no text", remedy)
+        if self.function not in text_functions():
+            raise wrong(
+                f"{self.function} answers no text",
+                "take a function that fills a buffer, such as cuDeviceGetName, or give value",
+            )
 
 
 class SymbolFault(Model):

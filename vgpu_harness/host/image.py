@@ -7,13 +7,12 @@ from typing import Any
 
 from vgpu_harness.errors import ImageError
 from vgpu_harness.host.faults import FunctionFault, ImageFault, SymbolFault
-from vgpu_harness.host.model import Gpu, Host
-from vgpu_harness.host.profile import attribute_ids
+from vgpu_harness.host.image_gpu import MIB, Tables, Text, fill_gpu, gpu_tables
+from vgpu_harness.host.model import Host
 from vgpu_harness.host.tree import Row, Tree
 
 _MAGIC = b"VGPUHOST"
 _ALIGNMENT = 8
-_MIB = 1 << 20
 
 
 def write_image(host: Host, tree: Tree, path: str | os.PathLike[str]) -> Path:
@@ -65,20 +64,19 @@ def is_image(path: str | os.PathLike[str]) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-class _Text:
-    """The text span: every string once, each with its NUL."""
+def is_strict(path: str | os.PathLike[str]) -> bool:
+    """Does the image say that calls of functions without a model fail a run? One that the shims refuse does not.
 
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-        self.data = bytearray()
-        self._at: dict[bytes, int] = {}
+    Raises:
+        OSError: it cannot be read.
+    """
+    from vgpu_harness._wire import ffi
 
-    def put(self, text: str | bytes) -> int:
-        raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        if raw not in self._at:
-            self._at[raw] = self.offset + len(self.data)
-            self.data += raw + b"\0"
-        return self._at[raw]
+    try:
+        check_image(path)
+    except ImageError:
+        return False
+    return bool(ffi.from_buffer("struct vgpu_image *", Path(path).read_bytes()).strict)
 
 
 def _layout(host: Host, tree: Tree) -> bytes:
@@ -86,35 +84,23 @@ def _layout(host: Host, tree: Tree) -> bytes:
 
     fault_rows = _fault_rows(host)
     rows = sorted(tree.rows, key=lambda row: (-len(os.fsencode(row.path)), row.path))
-    attributes = [_attributes(gpu) for gpu in host.gpu]
+    tables = Tables(ffi, ffi.sizeof("struct vgpu_image"))
+    gpus = tables.add("struct vgpu_gpu", len(host.gpu))
+    lists = [gpu_tables(gpu, tables) for gpu in host.gpu]
+    faults = tables.add("struct vgpu_fault", len(fault_rows))
+    paths = tables.add("struct vgpu_path", len(rows))
+    allow, deny = tables.add("uint32_t", len(host.gate.allow)), tables.add("uint32_t", len(host.gate.deny))
 
-    sizes: list[tuple[str, int]] = [("struct vgpu_gpu[]", len(host.gpu))]
-    sizes += [("struct vgpu_attribute[]", len(found)) for found in attributes]
-    sizes += [("struct vgpu_fault[]", len(fault_rows)), ("struct vgpu_path[]", len(rows))]
-    sizes += [("uint32_t[]", len(host.gate.allow)), ("uint32_t[]", len(host.gate.deny))]
-    tables = [ffi.new(kind, count) for kind, count in sizes]
-    spans, end = [], ffi.sizeof("struct vgpu_image")
-    for table in tables:
-        end = -(-end // _ALIGNMENT) * _ALIGNMENT
-        spans.append({"offset": end, "count": len(table)})
-        end += ffi.sizeof(table)
-    text = _Text(end)
-    text.put("")
-
-    gpus, *lists = tables
-    faults, paths, allow, deny = lists[len(attributes) :]
+    text = Text(tables.end)
     for i, gpu in enumerate(host.gpu):
-        _fill_gpu(gpus[i], gpu, spans[1 + i])
-        for j, (number, value) in enumerate(attributes[i]):
-            lists[i][j] = (number, value)
+        fill_gpu(gpus.rows[i], gpu, lists[i], text)
     for i, fault in enumerate(fault_rows):
-        _fill_fault(faults[i], fault, text, lib)
+        _fill_fault(faults.rows[i], fault, text, lib)
     for i, row in enumerate(rows):
-        _fill_path(paths[i], row, text, lib)
-    for i, name in enumerate(host.gate.allow):
-        allow[i] = text.put(name)
-    for i, name in enumerate(host.gate.deny):
-        deny[i] = text.put(name)
+        _fill_path(paths.rows[i], row, text, lib)
+    for table, names in ((allow, host.gate.allow), (deny, host.gate.deny)):
+        for i, name in enumerate(names):
+            table.rows[i] = text.put(name)
 
     image = ffi.new("struct vgpu_image *")
     image.magic = _MAGIC
@@ -129,14 +115,16 @@ def _layout(host: Host, tree: Tree) -> bytes:
     image.gate.calls_before = host.gate.calls_before
     for family in host.gate.before_gate:
         image.gate.before_gate |= 1 << getattr(lib, f"VGPU_FAMILY_{family.upper()}")
-    image.gpus = spans[0]
-    image.faults, image.paths, image.gate.allow, image.gate.deny = spans[1 + len(attributes) :]
+    image.strict = host.strict
+    image.memory.backing = host.memory.backing_mib * MIB
+    image.gpus, image.faults, image.paths = gpus.span, faults.span, paths.span
+    image.gate.allow, image.gate.deny = allow.span, deny.span
     image.text = {"offset": text.offset, "count": len(text.data)}
 
     data = bytearray(image.size)
     data[: image.header_size] = ffi.buffer(image)
-    for span, table in zip(spans, tables, strict=True):
-        data[span["offset"] : span["offset"] + ffi.sizeof(table)] = ffi.buffer(table)
+    for table in tables.all:
+        data[table.span["offset"] : table.span["offset"] + ffi.sizeof(table.rows)] = ffi.buffer(table.rows)
     data[text.offset :] = text.data
     return bytes(data)
 
@@ -151,44 +139,7 @@ def _fault_rows(host: Host) -> list[FunctionFault | SymbolFault]:
     return [*functions, *missing]
 
 
-def _attributes(gpu: Gpu) -> list[tuple[int, int]]:
-    """What cuDeviceGetAttribute answers, by number: the profile's attributes, and those that follow from the GPU."""
-    domain, bus, device = gpu.pci_numbers
-    major, minor = gpu.compute_numbers
-    values = gpu.model.attributes | {
-        "PCI_BUS_ID": bus,
-        "PCI_DEVICE_ID": device,
-        "PCI_DOMAIN_ID": domain,
-        "COMPUTE_CAPABILITY_MAJOR": major,
-        "COMPUTE_CAPABILITY_MINOR": minor,
-        "GPU_PCI_DEVICE_ID": gpu.model.device << 16 | gpu.model.vendor,
-        "GPU_PCI_SUBSYSTEM_ID": gpu.model.subsystem_device << 16 | gpu.model.subsystem_vendor,
-    }
-    ids = attribute_ids()
-    return sorted((ids[name], value) for name, value in values.items())
-
-
-def _uuid_bytes(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("GPU-").replace("-", ""))
-
-
-def _fill_gpu(out: Any, gpu: Gpu, attributes: dict[str, int]) -> None:
-    out.name = gpu.name.encode()
-    out.serial = gpu.serial.encode()
-    out.uuid = _uuid_bytes(gpu.uuid)
-    out.nvml_uuid = _uuid_bytes(gpu.nvml_uuid)
-    out.pci_domain, out.pci_bus, out.pci_device = gpu.pci_numbers
-    out.pci_id = gpu.model.device << 16 | gpu.model.vendor
-    out.pci_subsystem_id = gpu.model.subsystem_device << 16 | gpu.model.subsystem_vendor
-    out.minor_number = gpu.minor
-    out.compute_major, out.compute_minor = gpu.compute_numbers
-    out.memory_total = gpu.memory_mib * _MIB
-    out.memory_reserved = gpu.reserved_mib * _MIB
-    out.memory_used = gpu.used_mib * _MIB
-    out.attributes = attributes
-
-
-def _fill_fault(out: Any, fault: FunctionFault | SymbolFault, text: _Text, lib: Any) -> None:
+def _fill_fault(out: Any, fault: FunctionFault | SymbolFault, text: Text, lib: Any) -> None:
     if isinstance(fault, SymbolFault):
         out.function, out.flags = text.put(fault.missing_symbol), lib.VGPU_FAULT_HIDDEN
         return
@@ -202,11 +153,20 @@ def _fill_fault(out: Any, fault: FunctionFault | SymbolFault, text: _Text, lib: 
     if fault.text is not None:
         out.flags |= lib.VGPU_FAULT_TEXT
         out.text = text.put(fault.text)
-    out.after = fault.after
+    if fault.lost is not None:
+        out.flags |= lib.VGPU_FAULT_LOST
+        out.value = fault.lost
+    out.flags |= lib.VGPU_FAULT_CRASH if fault.crash else 0
+    out.flags |= lib.VGPU_FAULT_HANG if fault.hang else 0
+    out.program = text.put(fault.program) if fault.program is not None else 0
+    out.thread = text.put(fault.thread) if fault.thread is not None else 0
+    out.gpu = 0 if fault.gpu is None else 1 + fault.gpu
+    out.output = fault.output
+    out.after, out.times = fault.after, fault.times
     out.delay_ms = round(fault.delay * 1000)
 
 
-def _fill_path(out: Any, row: Row, text: _Text, lib: Any) -> None:
+def _fill_path(out: Any, row: Row, text: Text, lib: Any) -> None:
     out.path, out.target = text.put(row.path), text.put(row.target)
     out.path_length, out.target_length = len(os.fsencode(row.path)), len(os.fsencode(row.target))
     out.kind = lib.VGPU_PATH_TREE if row.whole else lib.VGPU_PATH_EXACT

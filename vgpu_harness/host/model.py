@@ -6,24 +6,16 @@ Every model can be made from keyword arguments as well as from a host file; docs
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from vgpu_harness.host.base import Model, wrong
-from vgpu_harness.host.faults import Fault, FunctionFault, ImageFault, SymbolFault
-from vgpu_harness.host.profile import DEFAULT_PROFILE, Profile, profile, profile_names
+from vgpu_harness.host.faults import GPUS_MAX, Fault, FunctionFault, ImageFault, SymbolFault
+from vgpu_harness.host.fields import MIB_MAX, Pair, Program, matches
+from vgpu_harness.host.gpu import Gpu, default_pci
 
-GPUS_MAX = 8
 FAULTS_MAX = 64
-NAME_BYTES = 95
-SERIAL_BYTES = 31
-MINOR_MAX = 247
-"""Highest N of /dev/nvidiaN (NV_MINOR_DEVICE_NUMBER_REGULAR_MAX of NVIDIA's open-gpu-kernel-modules)."""
-MIB_MAX = 2**24
-"""16 TiB: far above any GPU, far below what overflows 64 bits of bytes."""
-
 PRELOAD_ORDER = ("exec", "syscall", "cuda", "nvml")
 """Short names of the shims, in the order in which they are preloaded."""
 
@@ -36,137 +28,16 @@ _CUDA_OF_BRANCH = {
 
 _DRIVER_VERSION = re.compile(r"[1-9]\d{2,3}\.\d{1,3}(\.\d{1,3})?", re.ASCII)
 _NVML_VERSION = re.compile(r"\d{1,3}(\.\d{1,4}){2,3}", re.ASCII)
-_PAIR = re.compile(r"(\d{1,2})\.(\d{1,2})", re.ASCII)
-_PCI = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])(?:\.([0-7]))?", re.ASCII)
-_UUID = re.compile(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-
-
-def _pci_address(text: str) -> str:
-    found = _PCI.fullmatch(text.lower())
-    if not found:
-        raise wrong("is not a PCI address", "write domain:bus:device.function in hexadecimal, as in '0000:00:05.0'")
-    if found[4] not in (None, "0"):
-        raise wrong("is not a GPU's PCI address: a GPU is function 0", f"write '{text.lower()[:-1]}0'")
-    return f"{found[1]}:{found[2]}:{found[3]}.0"
-
-
-def _uuid(text: str) -> str:
-    lower = "GPU-" + text[4:].lower() if text.startswith("GPU-") else text
-    if not _UUID.fullmatch(lower):
-        raise wrong("is not a GPU's UUID", "write GPU- and 8-4-4-4-12 hexadecimal digits")
-    return lower
-
-
-def _label(limit: int) -> AfterValidator:
-    """Text that fits a C buffer: not empty, at most `limit` bytes of UTF-8, no control character."""
-
-    def check(text: str) -> str:
-        if not text or not text.isprintable():
-            raise wrong("is empty or has a control character", "write printable text")
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            raise wrong("is not text", "write characters that UTF-8 has") from None
-        if size > limit:
-            raise wrong(f"is {size} bytes long", f"write {limit} bytes or fewer")
-        return text
-
-    return AfterValidator(check)
-
-
-def _matches(pattern: re.Pattern[str], problem: str, remedy: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise wrong(problem, remedy)
-        return text
-
-    return AfterValidator(check)
-
-
-def _known_profile(name: str) -> str:
-    if name not in profile_names():
-        from vgpu_harness.host.messages import suggest
-
-        known = ", ".join(profile_names())
-        near = suggest(name, profile_names())
-        raise wrong("unknown profile", near if near.startswith("known") else f"{near} (known are {known})")
-    return name
-
-
-def _of_profile(field: str) -> Any:
-    """A default that the GPU's profile has."""
-    return lambda data: getattr(profile(data["profile"]), field)
-
-
-def default_uuid(pci: str) -> str:
-    """The UUID of a GPU for which none is given: the same for the same PCI address, different for different ones."""
-    return f"GPU-{uuid5(NAMESPACE_URL, f'vgpu-harness:{pci}')}"
-
-
-def default_serial(pci: str) -> str:
-    """The serial number of a GPU for which none is given: 13 digits, as on NVIDIA's data-centre boards."""
-    return f"165{uuid5(NAMESPACE_URL, f'vgpu-harness:serial:{pci}').int % 10**10:010d}"
-
-
-def _default_pci(i: int) -> str:
-    return f"0000:00:{5 + i:02x}.0"
-
-
-Pair = _matches(_PAIR, "is not two numbers", "write major.minor, as in '9.0'")
-PciAddress = Annotated[str, AfterValidator(_pci_address)]
-GpuUuid = Annotated[str, AfterValidator(_uuid)]
-Mib = Annotated[int, Field(ge=0, le=MIB_MAX)]
-
-
-class Gpu(Model):
-    """One GPU. Sizes are in MiB. What is not given comes from the profile, or is derived from the PCI address."""
-
-    profile: Annotated[str, AfterValidator(_known_profile)] = DEFAULT_PROFILE
-    pci: PciAddress = _default_pci(0)
-    uuid: GpuUuid = Field(default_factory=lambda data: default_uuid(data["pci"]))
-    nvml_uuid: GpuUuid = Field(default_factory=lambda data: data["uuid"])
-    name: Annotated[str, _label(NAME_BYTES)] = Field(default_factory=_of_profile("name"))
-    compute: Annotated[str, Pair] = Field(default_factory=_of_profile("compute"))
-    memory_mib: Annotated[int, Field(ge=1, le=MIB_MAX)] = Field(default_factory=_of_profile("memory_mib"))
-    reserved_mib: Mib = Field(default_factory=_of_profile("reserved_mib"))
-    used_mib: Mib = 0
-    serial: Annotated[str, _label(SERIAL_BYTES)] = Field(default_factory=lambda data: default_serial(data["pci"]))
-    minor: int = Field(0, ge=0, le=MINOR_MAX)
-
-    @model_validator(mode="after")
-    def _memory_adds_up(self) -> "Gpu":
-        if self.used_mib + self.reserved_mib > self.memory_mib:
-            raise wrong(
-                f"used_mib {self.used_mib} + reserved_mib {self.reserved_mib} exceed memory_mib {self.memory_mib}",
-                "lower used_mib or reserved_mib, or raise memory_mib",
-            )
-        return self
-
-    @property
-    def model(self) -> Profile:
-        """What is fixed for this model of GPU: PCI identifiers, base address registers, attributes."""
-        return profile(self.profile)
-
-    @property
-    def pci_numbers(self) -> tuple[int, int, int]:
-        """Domain, bus and device."""
-        return int(self.pci[0:4], 16), int(self.pci[5:7], 16), int(self.pci[8:10], 16)
-
-    @property
-    def compute_numbers(self) -> tuple[int, int]:
-        """Compute capability as (major, minor)."""
-        major, minor = self.compute.split(".")
-        return int(major), int(minor)
 
 
 class Driver(Model):
     """The installed driver."""
 
-    version: Annotated[str, _matches(_DRIVER_VERSION, "is not a driver version", "write it as in '580.95.05'")] = (
+    version: Annotated[str, matches(_DRIVER_VERSION, "is not a driver version", "write it as in '580.95.05'")] = (
         "580.95.05"
     )
     cuda: Annotated[str, Pair] = Field(default_factory=lambda data: _cuda_of(data["version"]))
-    nvml: Annotated[str, _matches(_NVML_VERSION, "is not an NVML version", "write it as in '13.580.95.05'")] = Field(
+    nvml: Annotated[str, matches(_NVML_VERSION, "is not an NVML version", "write it as in '13.580.95.05'")] = Field(
         default_factory=lambda data: f"{data['cuda'].partition('.')[0]}.{data['version']}"
     )
 
@@ -233,10 +104,6 @@ class Delivery(Model):
     child_environment: Literal["inherit", "rebuilt"] = "inherit"
 
 
-_PROGRAM = re.compile(r"[^/*\x00-\x1f]{1,254}\*?")
-Program = Annotated[
-    str, _matches(_PROGRAM, "is not the name of a program", "write a file name without '/'; '*' stands only at its end")
-]
 DENIED = (
     "sshd*", "systemd*", "(sd-*", "init", "dbus-daemon", "dbus-broker*", "polkitd", "cron", "crond", "agetty", "login",
     "su", "sudo", "udevadm", "lspci", "bash", "sh", "dash", "zsh", "fish",
@@ -262,7 +129,7 @@ def _placed(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     for i, gpu in enumerate(gpus):
         given = gpu.model_fields_set
         values = {key: value for key, value in gpu if key in given}
-        values.setdefault("pci", _default_pci(i))
+        values.setdefault("pci", default_pci(i))
         values.setdefault("minor", i)
         full.append(Gpu.model_construct(given, **dict(Gpu(**values))))
     return tuple(full)
@@ -283,13 +150,23 @@ def _duplicates(gpus: tuple[Gpu, ...]) -> list[InitErrorDetails]:
     return found
 
 
+class Memory(Model):
+    """How much memory of the real machine the contents of device memory may take."""
+
+    backing_mib: int = Field(1024, ge=1, le=MIB_MAX)
+    """In each process; beyond it a call answers OUT_OF_MEMORY, and the trace has the reason."""
+
+
 class Host(Model):
     """A simulated host. ``Host()`` is the default: one H100 80GB HBM3 at 0000:00:05.0."""
 
+    strict: bool = False
+    """A run in which a program called a function that the shims have no model of fails."""
     driver: Driver = Driver()
     gpu: tuple[Gpu, ...] = Field((Gpu(),), strict=False)
     delivery: Delivery = Delivery()
     gate: Gate = Gate()
+    memory: Memory = Memory()
     faults: tuple[Fault, ...] = Field((), strict=False)
 
     @field_validator("gpu")
@@ -316,6 +193,19 @@ class Host(Model):
         if sum(isinstance(fault, ImageFault) for fault in faults) > 1:
             raise wrong("more than one image fault", "an image is wrong in one way: keep one")
         return faults
+
+    @model_validator(mode="after")
+    def _faults_name_gpus(self) -> "Host":
+        errors = []
+        for i, fault in enumerate(self.faults):
+            for key in ("gpu", "lost"):
+                value = getattr(fault, key, None)
+                if value is not None and value >= len(self.gpu):
+                    error = wrong(f"the host has {len(self.gpu)} GPUs", "write the position of one, counted from 0")
+                    errors.append(InitErrorDetails(type=error, loc=("faults", i, "function", key), input=value))
+        if errors:
+            raise ValidationError.from_exception_data("Host", errors)
+        return self
 
     @classmethod
     def load(cls, path: str | Path) -> "Host":

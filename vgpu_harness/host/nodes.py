@@ -4,7 +4,8 @@ Formats are the kernel's (drivers/pci/pci-sysfs.c, Documentation/ABI/testing/sys
 open-gpu-kernel-modules (kernel-open/nvidia/nv-procfs.c).
 """
 
-from vgpu_harness.host.model import Gpu, Host
+from vgpu_harness.host.gpu import Gpu
+from vgpu_harness.host.model import Host
 from vgpu_harness.host.pci import IRQ, config_space, resource_text
 
 DRIVER = "/sys/bus/pci/drivers/nvidia"

@@ -7,7 +7,7 @@ Registers are those of the PCI Local Bus Specification 3.0 (header, MSI, MSI-X),
 
 import dataclasses
 
-from vgpu_harness.host.model import Gpu
+from vgpu_harness.host.gpu import Gpu
 from vgpu_harness.host.profile import Bar, Profile
 
 CONFIG_SIZE = 256
@@ -15,7 +15,7 @@ IRQ = 10
 """Interrupt line of every GPU, as /proc/driver/nvidia/gpus/*/information shows it on machines that use MSI."""
 
 _POWER, _MSI, _EXPRESS, _MSIX = 0x40, 0x48, 0x60, 0xB0
-_WINDOW_64 = 0x2000_0000_0000, 1 << 38
+_WINDOW_64 = 0x2000_0000_0000, 1 << 39
 _WINDOW_32 = 0x8000_0000, 1 << 24
 _WINDOWS_32 = 64
 

@@ -3,12 +3,19 @@
 import functools
 import tomllib
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vgpu_harness.host.mig import MigProfile
+from vgpu_harness.host.properties import NvmlTable
+
 DEFAULT_PROFILE = "h100-80gb-hbm3"
 _IDS = "attributes.toml"
+_NVML = "nvml.toml"
+
+# CUDA C++ Programming Guide, "Arithmetic Instructions": results of a 32-bit addition per cycle and multiprocessor.
+_CORES = {"7.0": 64, "7.5": 64, "8.0": 64, "8.6": 128, "8.9": 128, "9.0": 128, "10.0": 128, "12.0": 128}
 
 
 class Bar(BaseModel):
@@ -44,13 +51,40 @@ class Profile(BaseModel):
     bars: Annotated[tuple[Bar, ...], Field(strict=False, max_length=6)]
     attributes: dict[str, int]
     """Answers of cuDeviceGetAttribute, by the name behind CU_DEVICE_ATTRIBUTE_."""
+    nvml: NvmlTable = Field(default_factory=dict)
+    """What NVML tells beside that, by the names of properties.def."""
+    mig: Annotated[tuple[MigProfile, ...], Field(strict=False)] = ()
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """`nvml`, and what is a matter of NVML too and stands elsewhere in the profile."""
+        mib = 1 << 20
+        return {
+            **shared_properties(),
+            "CORES": self.attributes["MULTIPROCESSOR_COUNT"] * _CORES[self.compute],
+            "PCI_CLASS": self.class_code >> 8,
+            "MEMORY_BUS_WIDTH": self.attributes["GLOBAL_MEMORY_BUS_WIDTH"],
+            "BAR1_TOTAL": max(bar.mib for bar in self.bars) * mib,
+            "LINK_GENERATION_MAX": self.link_generation,
+            "LINK_WIDTH_MAX": self.link_width,
+            "VBIOS": self.video_bios,
+            **self.nvml,
+        }
 
 
 @functools.cache
 def profile_names() -> tuple[str, ...]:
     """The profiles that ship with the package, sorted."""
     entries = (entry.name for entry in files(__package__).joinpath("profiles").iterdir())
-    return tuple(sorted(name.removesuffix(".toml") for name in entries if name.endswith(".toml") and name != _IDS))
+    return tuple(
+        sorted(name.removesuffix(".toml") for name in entries if name.endswith(".toml") and name not in (_IDS, _NVML))
+    )
+
+
+@functools.cache
+def shared_properties() -> dict[str, Any]:
+    """What NVML tells of every GPU, where its profile has nothing else."""
+    return tomllib.loads(_text(_NVML))
 
 
 @functools.cache
@@ -67,7 +101,7 @@ def _attribute_table() -> dict[str, dict[str, int]]:
 
 
 def attribute_ids() -> dict[str, int]:
-    """The numbers of the device attributes, by the name behind CU_DEVICE_ATTRIBUTE_. Source: cuda.h of CUDA 12.9."""
+    """The numbers of the device attributes, by the name behind CU_DEVICE_ATTRIBUTE_. Source: cuda.h 13.5."""
     return {name: row["id"] for name, row in _attribute_table().items()}
 
 
