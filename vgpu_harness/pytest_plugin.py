@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vgpu_harness.run import Run
     from vgpu_harness.shims.inprocess import Cuda, Gate, Nvml
 
+pytest_plugins = ["vgpu_harness._pytest_conformance"]
+
 MARKER_ARGUMENTS = ("host", "trace_size", "scale")
 TRACE_SIZE = "4M"
 """Room for some 30,000 records in each run of a test."""
