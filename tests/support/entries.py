@@ -9,11 +9,12 @@ from typing import Any
 
 from vgpu_harness._wire import ffi, lib
 
-ALWAYS, READY, INIT, INITIALISED = range(4)
+ALWAYS, READY, INIT, INITIALISED, CHECKED = range(5)
 """enum vgpu_when of csrc/vgpu/call.h."""
 
-MARK = b"\x5a"
 BUFFER = 512
+MARKED = b"\x5a" * (BUFFER - 8) + bytes(8)
+"""What a marked buffer holds; it ends in zeros, since a text has an end."""
 
 
 def entries(api: str) -> dict[str, int]:
@@ -32,9 +33,38 @@ def call_with(name: str, process: Any, make: Callable[[Any], Any]) -> Any:
     return function(process, *kept)
 
 
-def nothing(kind: Any) -> Any:
-    """NULL and 0."""
-    return ffi.NULL if kind.kind == "pointer" else 0
+def _number(kind: Any, number: int) -> Any:
+    """`number` as a parameter that is no pointer; a struct that is passed by value is zeroed, a callback NULL."""
+    if kind.kind == "struct":
+        return ffi.new(f"{kind.cname} *")[0]
+    return ffi.cast(kind, number if kind.kind == "primitive" else 0)
+
+
+def nulls(number: int) -> Callable[[Any], Any]:
+    """Makes NULL for pointers and `number` for the rest."""
+    return lambda kind: ffi.NULL if kind.kind == "pointer" else _number(kind, number)
+
+
+nothing = nulls(0)
+"""Makes NULL and 0."""
+
+
+def looks_into_structs(name: str) -> bool:
+    """Does this function take a pointer to a struct whose members the shims know?
+
+    Rubbish in such a struct may be a pointer: to follow it is the caller's crash.
+    """
+    pointers = [kind for kind in ffi.typeof(getattr(lib, f"vgpu_call_{name}")).args[1:] if kind.kind == "pointer"]
+    return any(_is_known(kind.item) for kind in pointers)
+
+
+def _is_known(kind: Any) -> bool:
+    if kind.kind not in {"struct", "union"}:
+        return False
+    try:
+        return ffi.sizeof(kind) > 0
+    except ffi.error:  # of opaque ones there is no size
+        return False
 
 
 class Marked:
@@ -47,13 +77,14 @@ class Marked:
     def __call__(self, kind: Any) -> Any:
         """An argument of this cffi type."""
         if kind.kind != "pointer":
-            return self.number
-        self.buffers.append(ffi.new("char[]", MARK * BUFFER))
+            return _number(kind, self.number)
+        self.buffers.append(ffi.new("char[]", BUFFER))
+        ffi.memmove(self.buffers[-1], MARKED, BUFFER)
         return ffi.cast(kind, self.buffers[-1])
 
     def untouched(self) -> bool:
         """Is every buffer as it was?"""
-        return all(bytes(ffi.buffer(buffer, BUFFER)) == MARK * BUFFER for buffer in self.buffers)
+        return all(bytes(ffi.buffer(buffer, BUFFER)) == MARKED for buffer in self.buffers)
 
 
 def zeros() -> Callable[[Any], Any]:
@@ -62,7 +93,7 @@ def zeros() -> Callable[[Any], Any]:
 
     def make(kind: Any) -> Any:
         if kind.kind != "pointer":
-            return 0
+            return _number(kind, 0)
         kept.append(ffi.new("char[]", BUFFER))
         return ffi.cast(kind, kept[-1])
 

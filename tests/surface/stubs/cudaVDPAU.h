@@ -1,0 +1,2 @@
+/* cudaVDPAU.h, where the wheel has none. */
+#include <vdpau/vdpau.h>
