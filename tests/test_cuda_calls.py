@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vgpu_harness._wire import ffi
+from vgpu_harness._wire import ffi, lib
 from vgpu_harness.host import Host, write_image, write_tree
 from vgpu_harness.host.faults import text_functions
 from vgpu_harness.shims.inprocess import Cuda, Nvml
@@ -109,20 +109,27 @@ class TestFaults:
         assert (traced.cuDeviceGetName(out, 8, 0), ffi.string(out)) == (999, b"other")
 
     def test_every_function_with_a_text_takes_the_fault(self, tmp_path):
-        """Each function whose parameters hold a buffer and its size is one that a text fault can change."""
-        known = text_functions()
-        assert {"cuDeviceGetName", "nvmlSystemGetDriverVersion"} <= known
-        for name in known:
+        """Each function that writes a text about the system or a device is one that a text fault can change."""
+        out, handle = ffi.new("char[96]"), ffi.new("nvmlDevice_t *")
+        arguments = {
+            ("char *", "int", "int"): lambda: (out, 96, 0),
+            ("char *", "unsigned int"): lambda: (out, 96),
+            ("struct nvmlDevice_st *", "char *", "unsigned int"): lambda: (handle[0], out, 96),
+        }
+        tried = set()
+        for name in text_functions():
+            kinds = tuple(kind.cname for kind in ffi.typeof(getattr(lib, f"vgpu_call_{name}")).args[1:])
+            if kinds not in arguments:
+                continue  # it takes more than a device, or reads the text
             with driver(Host(faults=[{"function": name, "text": "other"}]), tmp_path, name) as model:
-                out, handle = ffi.new("char[96]"), ffi.new("nvmlDevice_t *")
                 if name.startswith("cu"):
                     model.cuInit(0)
-                    arguments = (out, 96, 0)
                 else:
                     model.nvmlInit_v2()
                     model.nvmlDeviceGetHandleByIndex_v2(0, handle)
-                    arguments = (out, 96) if name.startswith("nvmlSystem") else (handle[0], out, 96)
-                assert (getattr(model, name)(*arguments), ffi.string(out)) == (SUCCESS, b"other"), name
+                assert (getattr(model, name)(*arguments[kinds]()), ffi.string(out)) == (SUCCESS, b"other"), name
+            tried.add(name)
+        assert {"cuDeviceGetName", "cuDeviceGetPCIBusId", "nvmlSystemGetDriverVersion", "nvmlDeviceGetSerial"} <= tried
 
     @faults({"function": "cuDeviceGet", "result": 46, "after": 2})
     def test_after_counts_calls_that_failed_too(self, traced):

@@ -1,10 +1,10 @@
-"""The questions about a device, and the variable that hides devices."""
+"""The questions about a device."""
 
 import pytest
 
 from vgpu_harness._wire import ffi
 
-SUCCESS, INVALID_VALUE, NO_DEVICE, INVALID_DEVICE = 0, 1, 100, 101
+SUCCESS, INVALID_VALUE, INVALID_DEVICE = 0, 1, 101
 MAJOR, MINOR, BUS, DEVICE, DOMAIN, INTEGRATED, VMM = 75, 76, 33, 34, 50, 18, 102
 LAST = 147
 UUIDS = tuple(f"GPU-{first}0000000-0000-4000-8000-00000000000{n}" for n, first in enumerate("aab"))
@@ -119,56 +119,3 @@ def test_total_memory_leaves_out_what_the_driver_reserves(cuda, vgpu_host):
 def test_the_32_bit_form_is_exact_where_it_can_be(cuda):
     """Less than 4 GiB is told as it is."""
     assert cuda.number("cuDeviceTotalMem", "unsigned int", 0) == (SUCCESS, 2000 << 20)
-
-
-@three
-@pytest.mark.parametrize(
-    ("value", "devices"),
-    [
-        ("0", [0]),
-        ("2,0", [2, 0]),
-        (" 1 , 2", [1, 2]),
-        ("+1", [1]),
-        ("1x", [1]),
-        ("0,3,1", [0]),
-        ("0,,1", [0]),
-        ("1,-1,2", [1]),
-        ("0,0", []),
-        ("0,1,0", []),
-        ("3", []),
-        ("x", []),
-        ("-1", []),
-        ("", []),
-        (",0", []),
-        ("4294967296", []),
-        (UUIDS[1], [1]),
-        (f"{UUIDS[2]},{UUIDS[0]}", [2, 0]),
-        ("GPU-b", [2]),
-        ("GPU-a", []),
-        ("GPU-", []),
-        ("GPU-c", []),
-        (UUIDS[1] + "0", []),
-        ("GPU-b,1", [2, 1]),
-        ("GPU-B", []),
-        ("MIG-0", []),
-        (UUIDS[2] + " ", [2]),
-    ],
-)
-def test_visible_devices(value, devices, vgpu_cuda, vgpu_host, monkeypatch):
-    """Indices and UUIDs, cut short as long as they are unambiguous; the list ends at the first that names nothing."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    assert vgpu_cuda.cuInit(0) == (SUCCESS if devices else NO_DEVICE)
-    assert vgpu_cuda.device_count()[1] == len(devices)
-    assert [vgpu_cuda.uuid(n)[1] for n in range(len(devices))] == [vgpu_host.gpu[n].uuid for n in devices]
-    assert [vgpu_cuda.pci_bus_id(n)[1] for n in range(len(devices))] == [vgpu_host.gpu[n].pci for n in devices]
-
-
-@three
-def test_visible_devices_are_read_once(vgpu_cuda, monkeypatch):
-    """What the variable says after cuInit means nothing."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    vgpu_cuda.cuInit(0)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    vgpu_cuda.cuInit(0)
-    assert vgpu_cuda.device_count() == (SUCCESS, 1)
-    assert vgpu_cuda.uuid(0) == (SUCCESS, UUIDS[2])

@@ -1,19 +1,25 @@
-"""Device memory: allocation in contexts, and virtual memory management. Both draw on one account for each device."""
+"""Memory of contexts: the account of each device, memory of the host, managed memory, and what is told of addresses."""
 
 import itertools
-import pathlib
 
 import pytest
+from support.memory import (
+    INVALID_VALUE,
+    MIB,
+    OUT_OF_MEMORY,
+    SUCCESS,
+    free,
+    info,
+    small,
+)
 
-from vgpu_harness._wire import ffi, lib
+from vgpu_harness._wire import ffi
 
-SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, INVALID_CONTEXT = 0, 1, 2, 101, 201
-CONTEXT_IS_DESTROYED, NOT_SUPPORTED = 709, 801
-MIB = 1 << 20
-GRAIN = 2 * MIB
+INVALID_DEVICE, INVALID_CONTEXT = 101, 201
+CONTEXT_IS_DESTROYED, NOT_PERMITTED = 709, 800
+ALREADY_REGISTERED, NOT_REGISTERED = 712, 713
 USER_SPACE_END = 1 << 47
 
-small = pytest.mark.vgpu(host={"gpu": [{"memory_mib": 1024, "reserved_mib": 24, "used_mib": 100}]})
 FREE = 900 * MIB
 
 
@@ -30,19 +36,6 @@ def current(cuda):
     out = ffi.new("CUcontext *")
     cuda.cuCtxGetCurrent(out)
     return out[0]
-
-
-def info(cuda, kind: str = "size_t", name: str = "cuMemGetInfo_v2") -> tuple[int, int, int]:
-    """cuMemGetInfo: (code, free, total)."""
-    free, total = ffi.new(f"{kind} *"), ffi.new(f"{kind} *")
-    return getattr(cuda, name)(free, total), int(free[0]), int(total[0])
-
-
-def free(cuda) -> int:
-    """Bytes that are free."""
-    code, unused, _ = info(cuda)
-    assert code == SUCCESS
-    return unused
 
 
 def allocate(cuda, size: int) -> tuple[int, int]:
@@ -138,238 +131,120 @@ class TestContextMemory:
         assert cuda.cuMemFree_v2(address) == SUCCESS
 
 
-def properties(dev: int = 0, location: int = 1, kind: int = 1):
-    """A CUmemAllocationProp."""
-    return ffi.new("CUmemAllocationProp *", {"type": kind, "location": {"type": location, "id": dev}})
+def host_memory(cuda, size: int, flags: int = 0) -> int:
+    """cuMemHostAlloc: the address."""
+    pointer = ffi.new("void **")
+    assert cuda.cuMemHostAlloc(pointer, size, flags) == SUCCESS
+    return int(ffi.cast("uintptr_t", pointer[0]))
 
 
-def access(dev: int = 0, flags: int = 3, location: int = 1):
-    """A CUmemAccessDesc."""
-    return ffi.new("CUmemAccessDesc *", {"location": {"type": location, "id": dev}, "flags": flags})
+def at(address: int):
+    """A pointer to an address."""
+    return ffi.cast("void *", address)
 
 
-def physical(cuda, size: int = GRAIN, **options: int) -> tuple[int, int]:
-    """cuMemCreate: (code, handle)."""
-    return cuda.number("cuMemCreate", "CUmemGenericAllocationHandle", size, properties(**options), 0)
-
-
-def reserve(cuda, size: int = 4 * GRAIN, alignment: int = 0, hint: int = 0, flags: int = 0) -> tuple[int, int]:
-    """cuMemAddressReserve: (code, address)."""
-    return cuda.number("cuMemAddressReserve", "CUdeviceptr", size, alignment, hint, flags)
-
-
-class TestVirtualMemory:
-    def test_the_way_of_a_pool(self, cuda):
-        """Reserve, create, map, release, set access, unmap, free, as ggml's pool does; the account ends even."""
-        before = free(cuda)
-        start = reserve(cuda, 32 << 30)[1]
-        for n in range(3):
-            handle = physical(cuda)[1]
-            assert cuda.cuMemMap(start + n * GRAIN, GRAIN, 0, handle, 0) == SUCCESS
-            assert cuda.cuMemRelease(handle) == SUCCESS
-            assert cuda.cuMemSetAccess(start + n * GRAIN, GRAIN, access(), 1) == SUCCESS
-        assert free(cuda) == before - 3 * GRAIN
-        assert cuda.cuMemSetAccess(start, 3 * GRAIN, access(), 1) == SUCCESS
-        assert cuda.cuMemAddressFree(start, 32 << 30) == INVALID_VALUE
-        assert [cuda.cuMemUnmap(start, 3 * GRAIN), cuda.cuMemAddressFree(start, 32 << 30)] == [SUCCESS] * 2
+class TestHostMemory:
+    def test_it_is_not_the_devices(self, cuda):
+        """Memory of the host takes nothing from a device, and ends with its context or by its own function."""
+        before, context = free(cuda), ffi.new("CUcontext *")
+        address = host_memory(cuda, 3 * MIB, 7)
         assert free(cuda) == before
+        assert [cuda.cuMemFree_v2(address), cuda.cuMemFreeHost(at(address + 1))] == [INVALID_VALUE] * 2
+        assert [cuda.cuMemFreeHost(at(address)), cuda.cuMemFreeHost(at(address))] == [SUCCESS, INVALID_VALUE]
+        cuda.cuCtxCreate_v2(context, 0, 0)
+        lost = host_memory(cuda, 4096)
+        cuda.cuCtxDestroy_v2(context[0])
+        assert cuda.cuMemFreeHost(at(lost)) == INVALID_VALUE
 
-    @pytest.mark.parametrize("option", [0, 1])
-    def test_granularity(self, option, cuda):
-        """2 MiB, least and best."""
-        assert cuda.number("cuMemGetAllocationGranularity", "size_t", properties(), option) == (SUCCESS, GRAIN)
+    def test_flags_are_kept_and_checked(self, cuda):
+        """What was asked for is told; bits that there are not, and no bytes, are invalid."""
+        told = ffi.new("unsigned int *")
+        for flags in range(8):
+            address = host_memory(cuda, 4096, flags)
+            assert (cuda.cuMemHostGetFlags(told, at(address + 4095)), told[0]) == (SUCCESS, flags)
+        pointer = ffi.new("void **")
+        assert [cuda.cuMemHostAlloc(pointer, *wrong) for wrong in ((4096, 8), (0, 0))] == [INVALID_VALUE] * 2
+        assert cuda.cuMemHostAlloc(pointer, 2**60, 0) == OUT_OF_MEMORY
+        assert cuda.cuMemHostGetFlags(told, at(allocate(cuda, 1)[1])) == INVALID_VALUE
 
-    @pytest.mark.parametrize(
-        ("options", "code"),
-        [
-            ({"dev": 1}, INVALID_DEVICE),
-            ({"dev": -1}, INVALID_DEVICE),
-            ({"kind": 0}, INVALID_VALUE),
-            ({"kind": 2}, INVALID_VALUE),
-            ({"location": 0}, INVALID_VALUE),
-            ({"location": 2}, INVALID_VALUE),
-            ({"location": 3}, NOT_SUPPORTED),
-        ],
-    )
-    def test_properties_are_checked(self, options, code, cuda):
-        """The device must exist, the kind be pinned, the place a device."""
-        assert cuda.number("cuMemGetAllocationGranularity", "size_t", properties(**options), 0) == (code, 0)
-        assert physical(cuda, **options) == (code, 0)
+    def test_memory_that_is_registered_is_there(self, cuda):
+        """It must be mapped, no part of it registered already, and not that of another device."""
+        room = ffi.new("char[]", 5 * 4096)
+        start = int(ffi.cast("uintptr_t", room))
+        assert cuda.cuMemHostRegister_v2(at(start + 4096), 8192, 0) == SUCCESS
+        overlaps = [(start, 4097), (start + 8000, 1), (start + 4096 + 8191, 2), (start, 5 * 4096)]
+        codes = [cuda.cuMemHostRegister_v2(at(address), size, 0) for address, size in overlaps]
+        assert codes == [ALREADY_REGISTERED] * 4
+        assert cuda.cuMemHostRegister_v2(at(start), 4096, 3) == SUCCESS
+        assert cuda.cuMemHostRegister_v2(at(4096), 4096, 0) == INVALID_VALUE
+        assert cuda.cuMemHostRegister_v2(at(start + 4 * 4096), 64, 4) == NOT_PERMITTED
+        assert cuda.cuMemHostUnregister(at(start + 1)) == NOT_REGISTERED
+        assert [cuda.cuMemHostUnregister(at(start + 4096 * i)) for i in range(2)] == [SUCCESS] * 2
 
-    def test_numbers_are_checked(self, cuda):
-        """Sizes off the granularity, nothing, NULL, unknown options and flags: invalid."""
-        handle = ffi.new("CUmemGenericAllocationHandle *")
-        assert [physical(cuda, size)[0] for size in (0, 1, GRAIN - 1, GRAIN + 4096)] == [INVALID_VALUE] * 4
-        assert cuda.cuMemCreate(handle, GRAIN, properties(), 1) == INVALID_VALUE
-        assert cuda.cuMemCreate(ffi.NULL, GRAIN, properties(), 0) == INVALID_VALUE
-        assert cuda.cuMemCreate(handle, GRAIN, ffi.NULL, 0) == INVALID_VALUE
-        assert cuda.number("cuMemGetAllocationGranularity", "size_t", properties(), 2)[0] == INVALID_VALUE
-
-    @small
-    def test_the_limit_is_exact_and_shared(self, cuda):
-        """cuMemCreate and cuMemAlloc draw on the same memory."""
-        assert physical(cuda, FREE + GRAIN)[0] == OUT_OF_MEMORY
-        code, handle = physical(cuda, FREE - GRAIN)
-        assert (code, free(cuda)) == (SUCCESS, GRAIN)
-        assert [physical(cuda, 2 * GRAIN)[0], allocate(cuda, GRAIN + 1)[0], allocate(cuda, GRAIN)[0]] == [
-            OUT_OF_MEMORY,
-            OUT_OF_MEMORY,
-            SUCCESS,
-        ]
-        assert [physical(cuda)[0], cuda.cuMemRelease(handle), physical(cuda)[0]] == [OUT_OF_MEMORY, SUCCESS, SUCCESS]
-
-    @pytest.mark.parametrize(
-        ("arguments", "code"),
-        [
-            ({"size": 0}, INVALID_VALUE),
-            ({"size": 4095}, INVALID_VALUE),
-            ({"alignment": 3 * GRAIN}, INVALID_VALUE),
-            ({"flags": 1}, INVALID_VALUE),
-            ({"hint": 1}, INVALID_VALUE),
-            ({"size": 2**64 - 4096}, OUT_OF_MEMORY),
-            ({"size": 2**62}, OUT_OF_MEMORY),
-            ({"alignment": 2**63}, OUT_OF_MEMORY),
-            ({"alignment": 1 << 30}, SUCCESS),
-            ({"size": 4096}, SUCCESS),
-            ({"hint": 0x7E0000000000}, SUCCESS),
-        ],
-    )
-    def test_reservations_are_checked(self, arguments, code, cuda):
-        """Pages, powers of two, no flags; what the address space cannot hold is out of memory."""
-        got, start = reserve(cuda, **arguments)
-        assert got == code
-        assert start % arguments.get("alignment", GRAIN) == 0 or code == INVALID_VALUE
-        if code == SUCCESS:
-            assert cuda.cuMemAddressFree(start, arguments.get("size", 4 * GRAIN)) == SUCCESS
-
-    def test_a_reservation_is_taken_from_the_hosts_address_space(self, cuda):
-        """No host mapping can land in it, and it has no access; freed, it is gone."""
-
-        def mapped(start: int) -> list[str]:
-            with pathlib.Path("/proc/self/maps").open() as maps:
-                lines = [line.split() for line in maps]
-            return [
-                mode
-                for place, mode, *_ in lines
-                if int(place.split("-")[0], 16) <= start < int(place.split("-")[1], 16)
-            ]
-
-        start = reserve(cuda, 512 * GRAIN)[1]
-        assert mapped(start) == mapped(start + 512 * GRAIN - 1) == ["---p"]
-        cuda.cuMemAddressFree(start, 512 * GRAIN)
-        assert mapped(start + 256 * GRAIN) == []
-
-    def test_a_reservation_is_freed_whole_and_once(self, cuda):
-        """Start and size must be those of the reservation."""
-        start = reserve(cuda)[1]
-        wrong = [(start + GRAIN, 3 * GRAIN), (start, 3 * GRAIN), (0, 4 * GRAIN), (start, 0)]
-        assert [cuda.cuMemAddressFree(*pair) for pair in wrong] == [INVALID_VALUE] * 4
-        assert [cuda.cuMemAddressFree(start, 4 * GRAIN) for _ in range(2)] == [SUCCESS, INVALID_VALUE]
-
-    def test_mappings_are_checked(self, cuda):
-        """In one reservation, on the granularity, within the memory, not over another mapping, of a living handle."""
-        start, handle = reserve(cuda)[1], physical(cuda, 2 * GRAIN)[1]
-        wrong = [
-            (start - GRAIN, GRAIN, 0, handle, 0),
-            (start + 4 * GRAIN, GRAIN, 0, handle, 0),
-            (start + 3 * GRAIN, 2 * GRAIN, 0, handle, 0),
-            (start + 4096, GRAIN, 0, handle, 0),
-            (start, 4096, 0, handle, 0),
-            (start, 0, 0, handle, 0),
-            (start, 3 * GRAIN, 0, handle, 0),
-            (start, GRAIN, GRAIN, handle, 0),
-            (start, GRAIN, 0, handle, 1),
-            (start, GRAIN, 0, handle + 1, 0),
-            (start, GRAIN, 0, 0, 0),
-            (start, 2**64 - GRAIN, 0, handle, 0),
-        ]
-        assert [cuda.cuMemMap(*arguments) for arguments in wrong] == [INVALID_VALUE] * len(wrong)
-        assert cuda.cuMemMap(start + GRAIN, 2 * GRAIN, 0, handle, 0) == SUCCESS
-        assert [cuda.cuMemMap(start + n * GRAIN, GRAIN, 0, handle, 0) for n in range(4)] == [
-            SUCCESS,
-            INVALID_VALUE,
-            INVALID_VALUE,
-            SUCCESS,
-        ]
-        assert [cuda.cuMemRelease(handle), cuda.cuMemRelease(handle)] == [SUCCESS, INVALID_VALUE]
-        assert cuda.cuMemUnmap(start, GRAIN) == SUCCESS
-        assert cuda.cuMemMap(start, GRAIN, 0, handle, 0) == INVALID_VALUE
-
-    def test_only_whole_mappings_are_unmapped(self, cuda):
-        """Several neighbours at once, no part of one, no gap, and not twice."""
-        start = reserve(cuda)[1]
-        handle = physical(cuda, 2 * GRAIN)[1]
-        cuda.cuMemMap(start, 2 * GRAIN, 0, handle, 0)
-        cuda.cuMemMap(start + 3 * GRAIN, GRAIN, 0, handle, 0)
-        wrong = [
-            (start, GRAIN),
-            (start + GRAIN, GRAIN),
-            (start, 3 * GRAIN),
-            (start, 4 * GRAIN),
-            (start, 0),
-            (start + 2 * GRAIN, GRAIN),
-        ]
-        assert [cuda.cuMemUnmap(*pair) for pair in wrong] == [INVALID_VALUE] * len(wrong)
-        assert [cuda.cuMemSetAccess(*pair, access(), 1) for pair in wrong] == [INVALID_VALUE] * len(wrong)
-        assert [cuda.cuMemUnmap(start, 2 * GRAIN) for _ in range(2)] == [SUCCESS, INVALID_VALUE]
-
-    def test_memory_lives_as_long_as_a_handle_or_a_mapping(self, cuda):
-        """Released while mapped it stays taken, until the last mapping goes."""
-        before, start = free(cuda), reserve(cuda)[1]
-        handle = physical(cuda)[1]
-        cuda.cuMemMap(start, GRAIN, 0, handle, 0)
-        cuda.cuMemMap(start + GRAIN, GRAIN, 0, handle, 0)
-        cuda.cuMemRelease(handle)
-        steps = [free(cuda)]
-        for n in range(2):
-            cuda.cuMemUnmap(start + n * GRAIN, GRAIN)
-            steps.append(free(cuda))
-        assert steps == [before - GRAIN, before - GRAIN, before]
-
-    def test_it_belongs_to_no_context(self, cuda):
-        """cuMemCreate needs no context, and what it made outlives each (cuda.h, cuCtxDestroy)."""
-        before = free(cuda)
-        context = current(cuda)
-        handle = physical(cuda)[1]
-        cuda.cuCtxDestroy_v2(context)
-        assert physical(cuda)[0] == SUCCESS
-        cuda.cuCtxCreate_v2(ffi.new("CUcontext *"), 0, 0)
-        assert [free(cuda), cuda.cuMemRelease(handle)] == [before - 2 * GRAIN, SUCCESS]
-
-    @pytest.mark.parametrize(
-        ("options", "count", "code"),
-        [
-            ({}, 0, INVALID_VALUE),
-            ({"flags": 2}, 1, INVALID_VALUE),
-            ({"dev": 5}, 1, INVALID_DEVICE),
-            ({"location": 3}, 1, INVALID_VALUE),
-            ({"flags": 0}, 1, SUCCESS),
-            ({"flags": 1}, 1, SUCCESS),
-        ],
-    )
-    def test_access_is_checked(self, options, count, code, cuda):
-        """For devices that exist, none, read or read and write."""
-        start, handle = reserve(cuda)[1], physical(cuda)[1]
-        cuda.cuMemMap(start, GRAIN, 0, handle, 0)
-        assert cuda.cuMemSetAccess(start, GRAIN, access(**options), count) == code
-        assert cuda.cuMemSetAccess(start, GRAIN, ffi.NULL, 1) == INVALID_VALUE
+    def test_what_is_told_of_its_addresses(self, cuda):
+        """It is the host's, at the same address for both, and no device memory is told to be at a host address."""
+        address, device = host_memory(cuda, 4096), allocate(cuda, 64)[1]
+        kind, place = ffi.new("unsigned int *"), ffi.new("CUdeviceptr *")
+        assert (cuda.cuPointerGetAttribute(kind, 2, address + 9), kind[0]) == (SUCCESS, 1)
+        for attribute in (3, 4):
+            assert (cuda.cuPointerGetAttribute(place, attribute, address + 9), place[0]) == (SUCCESS, address + 9)
+        assert cuda.cuPointerGetAttribute(place, 4, device) == INVALID_VALUE
+        assert (cuda.cuMemHostGetDevicePointer_v2(place, at(address + 1), 0), place[0]) == (SUCCESS, address + 1)
+        assert cuda.cuMemHostGetDevicePointer_v2(place, at(address), 1) == INVALID_VALUE
+        assert cuda.cuMemHostGetDevicePointer_v2(place, at(device), 0) == INVALID_VALUE
 
 
-def test_closing_a_process_gives_its_reservations_back(vgpu_image):
-    """Nothing of a state is left in the address space once it is freed, mapped or not."""
-    from vgpu_harness.shims.inprocess import Cuda
+class TestManagedMemory:
+    def told(self, cuda, attribute: int, address: int, size: int) -> int:
+        """cuMemRangeGetAttribute: a number."""
+        number = ffi.new("int *")
+        assert cuda.cuMemRangeGetAttribute(number, 4, attribute, address, size) == SUCCESS
+        return number[0]
 
-    def reserved() -> int:
-        with pathlib.Path("/proc/self/maps").open() as maps:
-            places = [line.split()[0].split("-") for line in maps if " ---p " in line]
-        return sum(int(end, 16) - int(start, 16) for start, end in places)
+    def test_advice_holds_for_whole_pages(self, cuda):
+        """Advice for a few bytes holds for their pages; advice that is taken back for a part leaves the rest."""
+        address = cuda.number("cuMemAllocManaged", "CUdeviceptr", MIB, 1)[1]
+        assert cuda.cuMemAdvise(address + 5000, 10, 1, 0) == SUCCESS
+        spans = [(4096, 4096), (0, 4096), (8192, 1), (4095, 2), (5000, 10)]
+        assert [self.told(cuda, 1, address + start, size) for start, size in spans] == [1, 0, 0, 0, 1]
+        assert cuda.cuMemAdvise(address, MIB, 1, 0) == SUCCESS
+        assert cuda.cuMemAdvise(address + 16384, 4096, 2, 0) == SUCCESS
+        spans = [(0, MIB), (0, 16384), (16384, 4096), (20480, MIB - 20480)]
+        assert [self.told(cuda, 1, address + start, size) for start, size in spans] == [0, 1, 0, 1]
 
-    assert lib.VGPU_CUDA_GRANULARITY == GRAIN
-    before = reserved()
-    with Cuda(vgpu_image) as cuda:
-        cuda.cuInit(0)
-        ranges = [reserve(cuda, GRAIN)[1] for _ in range(8)]
-        assert reserved() >= before + 8 * GRAIN
-        handle = physical(cuda)[1]
-        assert [cuda.cuMemMap(start, GRAIN, 0, handle, 0) for start in ranges] == [SUCCESS] * 8
-    assert reserved() < before + GRAIN
+    def test_ranges_and_locations_are_checked(self, cuda):
+        """Not past the allocation, not of other memory, not for a device or a place that there is not."""
+        address, device = cuda.number("cuMemAllocManaged", "CUdeviceptr", MIB, 1)[1], allocate(cuda, MIB)[1]
+        codes = [cuda.cuMemAdvise(*wrong, 1, 0) for wrong in ((address, MIB + 1), (address, 0), (device, 64), (64, 1))]
+        assert codes == [INVALID_VALUE] * 4
+        assert cuda.cuMemAdvise(address, MIB, 3, 1) == INVALID_DEVICE
+        assert cuda.cuMemPrefetchAsync(address, MIB, 7, ffi.NULL) == INVALID_DEVICE
+        for kind, code in ((0, INVALID_VALUE), (5, INVALID_VALUE), (3, SUCCESS), (4, SUCCESS)):
+            place = ffi.new("CUmemLocation *", {"type": kind})[0]
+            assert cuda.cuMemAdvise_v2(address, MIB, 3, place) == code
+            assert cuda.cuMemAdvise_v2(address, MIB, 5, place) == INVALID_VALUE
+        number = ffi.new("int[2]")
+        assert [cuda.cuMemRangeGetAttribute(number, size, 1, address, MIB) for size in (0, 3, 8)] == [INVALID_VALUE] * 3
+        assert cuda.cuMemRangeGetAttribute(number, 4, 9, address, MIB) == INVALID_VALUE
+
+    def test_what_is_discarded_is_gone(self, cuda):
+        """Whole pages of a discarded range are zeros, and its neighbours are as they were."""
+        address, stream = cuda.number("cuMemAllocManaged", "CUdeviceptr", 16384, 1)[1], ffi.new("CUstream *")
+        cuda.cuMemsetD8_v2(address, 1, 16384)
+        cuda.cuStreamCreate(stream, 1)
+        starts, sizes = ffi.new("CUdeviceptr[]", [address + 4096]), ffi.new("size_t[]", [8192])
+        assert cuda.cuMemDiscardBatchAsync(starts, sizes, 1, 0, stream[0]) == SUCCESS
+        memory = bytes(ffi.buffer(ffi.cast("char *", address), 16384))
+        assert memory == b"\1" * 4096 + bytes(8192) + b"\1" * 4096
+        assert cuda.cuMemDiscardBatchAsync(starts, sizes, 1, 0, ffi.NULL) == INVALID_VALUE
+        sizes[0] = 16384
+        assert cuda.cuMemDiscardBatchAsync(starts, sizes, 1, 0, stream[0]) == INVALID_VALUE
+
+    def test_it_is_a_device_that_is_told(self, cuda):
+        """Managed memory counts as the device's, and is told to be managed; other memory is told not to be."""
+        address = cuda.number("cuMemAllocManaged", "CUdeviceptr", 64, 2)[1]
+        number = ffi.new("unsigned int *")
+        got = []
+        for place, attribute in itertools.product((address, allocate(cuda, 64)[1]), (2, 8)):
+            got.append((cuda.cuPointerGetAttribute(number, attribute, place), number[0]))
+        assert got == [(SUCCESS, 2), (SUCCESS, 1), (SUCCESS, 2), (SUCCESS, 0)]

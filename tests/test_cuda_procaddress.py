@@ -1,5 +1,7 @@
 """cuGetProcAddress, cuGetExportTable, and the texts of errors: what a runtime library asks before cuInit."""
 
+from pathlib import Path
+
 import pytest
 from support.entries import entries
 
@@ -143,12 +145,38 @@ def test_a_missing_symbol_is_not_answered_either(vgpu_cuda):
     assert vgpu_cuda.cuInit(0) == SUCCESS
 
 
+@pytest.mark.vgpu(host={"driver": {"version": "590.44.01", "cuda": "13.5"}})
 def test_every_function_of_the_list_can_be_asked_for(vgpu_cuda):
-    """Each is the answer to its base name for some version."""
-    versions = {since for _, since, _ in STEPS} | {4010, 11030}
-    bases = {name.rsplit("_v", 1)[0] for name in entries("cuda")}
-    answered = {ask(vgpu_cuda, base, version)[1] for base in bases for version in versions}
-    assert answered - {None} == set(entries("cuda"))
+    """Each is the answer to its base name from its own version on, not below, and a per-thread form only for flag 2."""
+    wrong, names = {}, list(entries("cuda"))
+    bases = {ffi.string(lib.vgpu_cuda_base(i)) for i in range(len(names)) if lib.vgpu_cuda_base(i) != ffi.NULL}
+    for i, name in enumerate(names):
+        if lib.vgpu_cuda_base(i) == ffi.NULL:
+            assert name.encode() not in bases
+            continue
+        base, since = ffi.string(lib.vgpu_cuda_base(i)).decode(), lib.vgpu_cuda_since(i)
+        flags = 2 if name.endswith(("_ptsz", "_ptds")) else 0
+        found = [ask(vgpu_cuda, base, version, flags)[1] for version in (since, since - 1)]
+        if found[0] != name or found[1] == name:
+            wrong[name] = found
+        if flags and ask(vgpu_cuda, base, since)[1] in {None, name}:
+            wrong[name] = "without the flag"
+    assert wrong == {}
+
+
+@pytest.mark.vgpu(host={"driver": {"version": "580.95.05"}})
+def test_each_version_that_libcudart_asks_for_is_a_step(vgpu_cuda):
+    """NVIDIA's libcudart names the first version of the function that it wants: each is exactly a step of the table."""
+    lines = (Path(__file__).parent / "support" / "cudart_requests.txt").read_text().splitlines()
+    requests = {tuple(line.split()[1:]) for line in lines if not line.startswith("#")}
+    assert len(requests) > 400
+    wrong = []
+    for name, version, flags in requests:
+        code, found, status = ask(vgpu_cuda, name, int(version), int(flags))
+        below = ask(vgpu_cuda, name, int(version) - 1, int(flags))[1]
+        if (code, status) != (SUCCESS, FOUND) or found == below or not found.startswith(name):
+            wrong.append((name, version, flags, found, below))
+    assert wrong == []
 
 
 def test_the_record_of_a_private_table_has_its_uuid(vgpu_image, tmp_path):

@@ -121,7 +121,7 @@ KERNELS = """
 = 52
 cuDevicePrimaryCtxRetain 40
 cuCtxSetCurrent 140
-cuLibraryLoadData CODE 0
+cuLibraryLoadData .version 8.0 .target sm_50 .address_size 64 .visible .entry _Z6kernelv() { ret; } 0
 cuLibraryGetKernel 7020 _Z6kernelv
 cuKernelGetFunction 7021
 cuLaunchKernel 7022 grid 1 2 3 block 4 5 6 7 8 argument ARGUMENT extra 0
@@ -212,27 +212,29 @@ def test_the_code_of_each_driver_function_is_passed_on(major, part, function):
 
 
 @EACH_MAJOR
-def test_kernels_do_not_run_on_the_shims(major, tmp_path):
-    """A launch is refused, because the driver lacks a function or does not support it; nothing crashes."""
+def test_the_shims_have_each_function_that_streams_need(major, tmp_path):
+    """On the shims no call of a stream or an event is refused for want of a newer driver, and none crashes."""
     library = cudalib_path(f"libcudart.so.{major}")
-    done = run_program(
-        [program(major), "kernels", "streams"], library_path=[library.parent], directory=tmp_path / "run"
-    )
+    done = run_program([program(major), "streams"], library_path=[library.parent], directory=tmp_path / "run")
     codes = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("=")]
     assert done.returncode == 0
-    assert set(codes) <= {0, 52, UNKNOWN_FUNCTION, NEWER_DRIVER, NOT_SUPPORTED}
-    assert codes[5] in {NEWER_DRIVER, NOT_SUPPORTED}
+    assert codes
+    assert not set(codes) & {NEWER_DRIVER, NOT_SUPPORTED}
 
 
 @EACH_MAJOR
 def test_thousands_of_kernels_are_registered_without_the_driver(major, tmp_path):
-    """As a large library does it at load: no driver call is made until the first question."""
+    """As a large library does it at load: no driver call is made until the first question.
+
+    A launch then loads the code and finds the kernel; it is refused, since kernels do not run on the shims.
+    """
     asked = Runtime(tmp_path)(major, "runtime")
     assert asked.calls == []
     source = """
         #include "runtime.h"
         static char host[20000];
-        static const struct { int magic, version; const void *data; void *file; } code = {0x466243b1, 1, "CODE", 0};
+        static const struct { int magic, version; const void *data; void *file; } code = {0x466243b1, 1,
+            ".version 8.0 .target sm_50 .address_size 64 .visible .entry kernel() { ret; }", 0};
         int main(void) {
             dim3 one = {1, 1, 1};
             for (int n = 0; n < 3; n++) {
@@ -241,7 +243,7 @@ def test_thousands_of_kernels_are_registered_without_the_driver(major, tmp_path)
                     __cudaRegisterFunction(handle, host + i, 0, "kernel", -1, 0, 0, 0, 0, 0);
                 }
                 __cudaRegisterFatBinaryEnd(handle);
-                if (cudaLaunchKernel(host + 19999, one, one, 0, 0, 0) != cudaErrorCallRequiresNewerDriver) {
+                if (cudaLaunchKernel(host + 19999, one, one, 0, 0, 0) != cudaErrorNotSupported) {
                     return 1;
                 }
                 __cudaUnregisterFatBinary(handle);

@@ -65,7 +65,7 @@ def expected_of_b(host: Host, gpu: Gpu) -> dict[str, str]:
 
 def expected_of_c(host: Host, gpu: Gpu) -> dict[str, str]:
     """Client C: the memory is what CUDA counts, in whole MiB, and a GPU is known by its number."""
-    number = str(host.gpu.index(gpu))
+    number = str(sorted(host.gpu, key=lambda each: each.pci_numbers).index(gpu))  # CUDA's order of equal GPUs
     return expected_of_all(host, gpu) | {
         "id": number,
         "filter_id": number,

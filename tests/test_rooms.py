@@ -9,10 +9,10 @@ import vgpu_harness
 from vgpu_harness.shims import SHIMS, available
 from vgpu_harness.shims.elf import read_elf
 
-ROOMS = ("errors", "_wire", "host", "shims", "trace", "run", "discovery", "fuzz", "faces")
+ROOMS = ("errors", "_wire", "host", "shims", "trace", "run", "conformance", "discovery", "fuzz", "faces")
 """From the top floor down, as docs/architecture.md has them."""
 
-FACES = {"cli", "commands", "pytest_plugin", "_pytest_files", "__main__", "__init__"}
+FACES = {"cli", "commands", "pytest_plugin", "_pytest_conformance", "_pytest_files", "__main__", "__init__"}
 
 PRINTERS = {
     "printf", "puts", "putchar", "fprintf", "dprintf", "vprintf", "vfprintf", "vdprintf", "fputs", "fputc",

@@ -86,7 +86,8 @@ def command(
     Its streams are the terminal's, its environment is built, not inherited (PATH, LANG, TERM and TZ are kept).
 
     Exit status: the program's own, 128 + n if signal n killed it; 2 if something was wrong before the start; 126 or 127
-    if it could not be executed; 125 if the harness failed, or the shims never got into it.
+    if it could not be executed; 125 if the harness failed, the shims never got into it, or the host is strict and a
+    function without a model was called.
     """
     if timeout is not None and not timeout > 0:
         raise click.BadParameter(f"{timeout} is not above 0; give seconds", param_hint="--timeout")
@@ -129,7 +130,7 @@ def _run(program: tuple[str, ...], json_file: Path | None, **options: Any) -> in
     from vgpu_harness.run.child import NotStartedError
 
     try:
-        done = run(program, pass_streams=True, check_mapped=False, **options)
+        done = run(program, pass_streams=True, check_mapped=False, check_strict=False, **options)
         if json_file is not None:
             _write_summary(done, json_file)
     except NotStartedError as error:
@@ -152,6 +153,9 @@ def _write_summary(done: "Run", path: Path) -> None:
 def _status(done: "Run") -> int:
     if done.unmapped is not None:
         complain(f"{done.argv[0]}: {done.unmapped}")
+        return HARNESS_FAILED
+    if done.not_strict is not None:
+        complain(f"{done.argv[0]}: {done.not_strict}")
         return HARNESS_FAILED
     remarks = [*done.findings, *map(str, done.without_shims[:_SHOWN])]
     if len(done.without_shims) > _SHOWN:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,7 @@ def _discover(
             audit=audit,
             trace_size=trace_size,
             check_mapped=False,
+            check_strict=False,
         )
         tell(f"generation {generation}: reading the evidence")
         gather(generation, layout, ended).write(directory)
@@ -119,6 +121,8 @@ def _discover(
         _give_back(directory)
         raise
     verdict = verdict_of(directory)
+    if ended.not_strict is not None:
+        verdict = replace(verdict, findings=(*verdict.findings, ended.not_strict))
     outcome = f"library={verdict.library}" if verdict.stopped_at is None else f"stopped at {verdict.stopped_at}"
     tell(f"generation {generation}: {outcome}")
     return verdict

@@ -4,6 +4,8 @@ import functools
 from enum import Enum
 from typing import Any, NamedTuple
 
+from vgpu_harness.fuzz import functions
+
 MARK = 90
 """What memory has in each byte before a call, behind the bytes that were given."""
 
@@ -129,18 +131,14 @@ def _parameter(kind: Any, following: Any) -> Parameter:
 
 @functools.cache
 def signatures() -> dict[str, Signature]:
-    """All entry points of both APIs, by name, in the order of the lists in csrc/."""
+    """The entry points that sequences are drawn from, by name; their parameters are those of the lists in csrc/."""
     from vgpu_harness._wire import ffi, lib
 
     found: dict[str, Signature] = {}
-    for api in ("cuda", "nvml"):
-        name_of = getattr(lib, f"vgpu_{api}_name")
-        number = 0
-        while (at := name_of(number)) != ffi.NULL:
-            name = ffi.string(at).decode()
+    for api, names in (("cuda", functions.CUDA), ("nvml", functions.NVML)):
+        for name in names:
             function = ffi.typeof(getattr(lib, f"vgpu_call_{name}"))
             types = [*function.args[1:], None]
             parameters = tuple(_parameter(kind, types[i + 1]) for i, kind in enumerate(types[:-1]))
             found[name] = Signature(api, parameters, function.result.kind == "pointer")
-            number += 1
     return found

@@ -74,6 +74,7 @@ class ReferenceCuda:
     given: int = 0
 
     def __post_init__(self) -> None:
+        self.gpus = sorted(self.host.gpu, key=lambda gpu: gpu.pci_numbers)  # of equal GPUs the lower address is first
         self.primaries = [Primary() for _ in self.host.gpu]
 
     def _new_handle(self) -> int:
@@ -129,7 +130,7 @@ class ReferenceCuda:
         """cuDeviceGetAttribute, for those that the host states."""
         if refusal := self._refusal(device):
             return refusal
-        gpu = self.host.gpu[device]
+        gpu = self.gpus[device]
         domain, bus, slot = gpu.pci_numbers
         known = {
             COMPUTE_CAPABILITY_MAJOR: gpu.compute_numbers[0],
@@ -145,25 +146,25 @@ class ReferenceCuda:
         """cuDeviceGetName: cut and ended with a NUL (doc); no room at all is an error."""
         if refusal := self._refusal(device):
             return refusal
-        return text_answer(self.host.gpu[device].name, length) if length > 0 else Answer(Cuda.INVALID_VALUE)
+        return text_answer(self.gpus[device].name, length) if length > 0 else Answer(Cuda.INVALID_VALUE)
 
     def uuid(self, device: int) -> Answer:
         """cuDeviceGetUuid."""
-        return self._refusal(device) or Answer(Cuda.SUCCESS, (self.host.gpu[device].uuid,))
+        return self._refusal(device) or Answer(Cuda.SUCCESS, (self.gpus[device].uuid,))
 
     def total(self, device: int) -> Answer:
         """cuDeviceTotalMem: without what the driver reserves."""
         return self._refusal(device) or Answer(Cuda.SUCCESS, (self._total(device),))
 
     def _total(self, device: int) -> int:
-        gpu = self.host.gpu[device]
+        gpu = self.gpus[device]
         return (gpu.memory_mib - gpu.reserved_mib) * MIB
 
     def pci_bus_id(self, length: int, device: int) -> Answer:
         """cuDeviceGetPCIBusId: at least 13 bytes (doc), four digits of domain."""
         if refusal := self._refusal(device):
             return refusal
-        return Answer(Cuda.SUCCESS, (self.host.gpu[device].pci,)) if length >= 13 else Answer(Cuda.INVALID_VALUE)
+        return Answer(Cuda.SUCCESS, (self.gpus[device].pci,)) if length >= 13 else Answer(Cuda.INVALID_VALUE)
 
     # Contexts
 
@@ -179,8 +180,10 @@ class ReferenceCuda:
     def destroy(self, thread: Thread, handle: int) -> Answer:
         """cuCtxDestroy: popped if current to the caller; other threads keep the dead handle (doc).
 
-        A primary context is not destroyed by its handle.
+        A primary context is not destroyed by its handle. NULL is refused before all else (measured on 535.261.03).
         """
+        if handle == 0:
+            return Answer(Cuda.INVALID_VALUE)
         if refusal := self._refusal() or self._refused_context(handle):
             return refusal
         if self.contexts[handle].primary:
@@ -278,7 +281,7 @@ class ReferenceCuda:
 
     def _free(self, device: int) -> int:
         allocated = sum(a.size for a in self.allocations.values() if self.contexts[a.context].device == device)
-        return self._total(device) - self.host.gpu[device].used_mib * MIB - allocated
+        return self._total(device) - self.gpus[device].used_mib * MIB - allocated
 
     def memory_info(self, thread: Thread) -> Answer:
         """cuMemGetInfo: free, then total, of the current context's device."""

@@ -53,6 +53,7 @@ class Run:
         audit: was the auditor there to record what is mapped?
         findings: what is worth saying about the run itself, one sentence each.
         unmapped: why none of the shims ever was in a process of the run; None if one was.
+        not_strict: which functions without a model were called on a strict host; None if none was, or it is not strict.
     """
 
     argv: tuple[str, ...]
@@ -74,6 +75,7 @@ class Run:
     audit: bool = True
     findings: tuple[str, ...] = ()
     unmapped: str | None = None
+    not_strict: str | None = None
 
     def __repr__(self) -> str:
         program = Path(self.argv[0]).name
@@ -134,6 +136,7 @@ class Run:
             "reaped": list(self.reaped),
             "findings": list(self.findings),
             "unmapped": self.unmapped,
+            "not_strict": self.not_strict,
         }
 
     def write(self) -> Path:
@@ -187,6 +190,7 @@ class Run:
             audit=summary["audit"],
             findings=tuple(summary["findings"]),
             unmapped=summary["unmapped"],
+            not_strict=summary.get("not_strict"),
         )
 
 

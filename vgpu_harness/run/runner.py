@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vgpu_harness.errors import HostError, RunError, ShimError
@@ -13,6 +14,7 @@ from vgpu_harness.run.delivery import Delivered, deliver
 from vgpu_harness.run.environment import build_environment, kept
 from vgpu_harness.run.program import Program, check_program
 from vgpu_harness.run.result import SUMMARY_FILE, Run, read_stream
+from vgpu_harness.run.strict import wants_strict, why_not_strict
 from vgpu_harness.run.verify import find_out
 from vgpu_harness.shims.build import check_fresh
 from vgpu_harness.shims.paths import shim_path
@@ -21,6 +23,10 @@ from vgpu_harness.trace import DEFAULT_SIZE, create_trace
 
 class NotMappedError(RunError):
     """The program ran, and none of the preloaded shims was ever mapped into one of its processes."""
+
+
+class NotStrictError(RunError):
+    """On a strict host, a program called a function that the shims have no model of."""
 
 
 def load_host(host: Host | str | os.PathLike[str] | None) -> Host | Path:
@@ -134,6 +140,7 @@ def run(
     library_path: Sequence[str | os.PathLike[str]] = (),
     cwd: str | os.PathLike[str] | None = None,
     check_mapped: bool = True,
+    check_strict: bool = True,
     pass_streams: bool = False,
     observe: Observe = "auto",
 ) -> Run:
@@ -153,6 +160,7 @@ def run(
         library_path: directories for LD_LIBRARY_PATH, before those of the host.
         cwd: directory to start in; this process's own for None.
         check_mapped: raise if none of the shims was ever mapped.
+        check_strict: raise if the host is strict, and a function without a model was called.
         pass_streams: the program has this process's standard streams; nothing is captured.
         observe: how its processes are seen: "ptrace" is all of them, "sampled" is by looking at /proc, "auto" the first
             where it is allowed. See docs/processes.md.
@@ -162,6 +170,7 @@ def run(
         RefusedError: `observe` is "ptrace", and the kernel refuses that.
         NotStartedError: the kernel refused to execute the program.
         NotMappedError: see `check_mapped`.
+        NotStrictError: see `check_strict`.
     """
     words = [os.fspath(word) for word in argv]
     if not words:
@@ -202,9 +211,13 @@ def run(
         _remove_new(path, before)
         raise
     result = _result(child, delivered, environment, audit)
+    if wants_strict(described):
+        result = replace(result, not_strict=why_not_strict(result.trace))
     result.write()
     if check_mapped and result.unmapped is not None:
         raise NotMappedError(f"{program.path}: {result.unmapped}; the files of the run are in {path}")
+    if check_strict and result.not_strict is not None:
+        raise NotStrictError(f"{program.path}: {result.not_strict}; the files of the run are in {path}")
     return result
 
 

@@ -8,13 +8,11 @@ from functools import cached_property
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from vgpu_harness.errors import ShimError
 from vgpu_harness.shims import versions
-
-if TYPE_CHECKING:
-    from elftools.elf.elffile import ELFFile
+from vgpu_harness.shims.elf_tables import PT_LOAD, Symbol, Tables
 
 MACHINE = "EM_X86_64"
 
@@ -67,13 +65,13 @@ class ElfFacts:
     def undefined(self) -> frozenset[str]:
         """Names of the dynamic symbols that other objects are to define. Walks the whole symbol table."""
         with opened(self.path) as elf:
-            return frozenset(name for name, defined in elf.symbols() if not defined)
+            return frozenset(symbol.name for symbol in elf.symbols() if not symbol.defined)
 
     @cached_property
     def exported(self) -> frozenset[str]:
         """Names of the dynamic symbols that the file defines. Walks the whole symbol table."""
         with opened(self.path) as elf:
-            return frozenset(name for name, defined in elf.symbols() if defined)
+            return frozenset(symbol.name for symbol in elf.symbols() if symbol.defined)
 
     @cached_property
     def required(self) -> frozenset[tuple[str, str]]:
@@ -119,36 +117,31 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[bytes] | None = None
-        self._elf: ELFFile
-        self._dynamic: Any = None
+        self._data: mmap
+        self._tables: Tables
 
     def __enter__(self) -> Self:
-        from elftools.common.exceptions import ELFError
-        from elftools.elf.elffile import ELFFile
-
         try:
-            self._file = self.path.open("rb")
+            file = self.path.open("rb")
         except OSError as error:
             raise ShimError(f"{self.path}: cannot be read: {error.strerror}; give an ELF file") from error
         try:
-            self._elf = ELFFile(self._file)
-            self._dynamic = next(self._elf.iter_segments("PT_DYNAMIC"), None)
-        except Exception as error:
-            self._file.close()
-            if isinstance(error, (ELFError, *_DAMAGE)):
+            with file:
+                self._data = mmap(file.fileno(), 0, access=ACCESS_READ)
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+        try:
+            self._tables = Tables(self._data)
+        except BaseException as error:
+            self._data.close()
+            if isinstance(error, _DAMAGE):
                 raise self._damaged(error) from error
             raise
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        from elftools.common.exceptions import ELFError
-
-        if self._file is not None:
-            if "_data" in self.__dict__:
-                self._data.close()
-            self._file.close()
-        if isinstance(error, (ELFError, *_DAMAGE)):
+        self._data.close()
+        if isinstance(error, _DAMAGE):
             raise self._damaged(error) from error
 
     def _damaged(self, error: BaseException) -> ShimError:
@@ -158,74 +151,52 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
 
     def facts(self) -> ElfFacts:
         """The whole of `ElfFacts`."""
-        interp: Any = next(self._elf.iter_segments("PT_INTERP"), None)
+        tables = self._tables
+        soname = tables.value_of("DT_SONAME")
         return ElfFacts(
             path=self.path,
-            bits=int(self._elf.elfclass),
-            machine=str(self._elf["e_machine"]),
-            type=str(self._elf["e_type"]),
-            soname=next((str(tag.soname) for tag in self._tags("DT_SONAME")), None),
-            needed=tuple(str(tag.needed) for tag in self._tags("DT_NEEDED")),
-            interp=interp.get_interp_name() if interp is not None else None,
+            bits=tables.bits,
+            machine=tables.machine,
+            type=tables.type,
+            soname=None if soname is None else tables.text(soname),
+            needed=tuple(tables.text(at) for at in tables.values("DT_NEEDED")),
+            interp=tables.interp,
             verneed=self._verneed(),
             version_nodes=tuple(node.name for node in self.version_definitions() if not node.is_base),
-            is_dynamic=self._dynamic is not None,
+            is_dynamic=tables.is_dynamic,
         )
-
-    def _tags(self, tag: str) -> Any:
-        return self._dynamic.iter_tags(tag) if self._dynamic is not None else ()
 
     def offset_of(self, tag: str) -> int | None:
         """Where in the file the address is that a dynamic tag holds."""
-        for entry in self._tags(tag):
-            return next(iter(self._elf.address_offsets(entry["d_ptr"])), None)
-        return None
+        return self._tables.offset_of(tag)
 
     def value_of(self, tag: str) -> int | None:
         """The number that a dynamic tag holds."""
-        return next((int(entry["d_val"]) for entry in self._tags(tag)), None)
+        return self._tables.value_of(tag)
 
     def defines(self, name: str) -> bool:
         """Is `name` a defined dynamic symbol?"""
-        from elftools.elf.hash import ELFHashTable, GNUHashTable
+        return self._tables.defines(name)
 
-        if self._dynamic is None:
-            return False
-        if (offset := self.offset_of("DT_GNU_HASH")) is not None:
-            symbol = GNUHashTable(self._elf, offset, self._dynamic).get_symbol(name)
-        elif (offset := self.offset_of("DT_HASH")) is not None:
-            symbol = ELFHashTable(self._elf, offset, None, self._dynamic).get_symbol(name)
-        else:
-            symbol = None
-        return symbol is not None and symbol["st_shndx"] != "SHN_UNDEF"
-
-    def symbols(self) -> list[tuple[str, bool]]:
-        """(name, is it defined here?) of every dynamic symbol."""
-        return [(name, defined) for name, defined, _ in self.symbol_names()]
+    def symbols(self) -> Iterable[Symbol]:
+        """Every dynamic symbol that has a name."""
+        return self._tables.symbols()
 
     def symbol_names(self) -> list[tuple[str, bool, int]]:
-        """(name, is it defined here?, offset of the name in .dynstr) of every dynamic symbol."""
-        if self._dynamic is None or self.offset_of("DT_SYMTAB") is None:
-            return []
-        return [
-            (str(symbol.name), symbol["st_shndx"] != "SHN_UNDEF", int(symbol["st_name"]))
-            for symbol in self._dynamic.iter_symbols()
-            if symbol.name
-        ]
+        """(name, is it defined here?, offset of the name in .dynstr) of every dynamic symbol that has a name."""
+        return [(symbol.name, symbol.defined, symbol.name_at) for symbol in self.symbols()]
 
-    def versioned_symbols(self) -> list[tuple[str, bool, str]]:
+    def versioned_symbols(self) -> Iterable[tuple[str, bool, str]]:
         """(name, is it defined here?, version or "") of every dynamic symbol."""
-        found = self.symbol_names()
         at = self.offset_of("DT_VERSYM")
         if at is None:
-            return [(name, defined, "") for name, defined, _ in found]
+            yield from ((symbol.name, symbol.defined, "") for symbol in self.symbols())
+            return
         names = {node.index: node.name for node in self.version_definitions()}
         names |= {index: version for _, version, index in self._needs()}
         names |= {versions.LOCAL: "", versions.GLOBAL: ""}
-        # symbol_names leaves out symbols without a name: the first is one, sections may be others
-        indices = versions.indices(self._data, self.order, at, self._dynamic.num_symbols())
-        named = [i for i, symbol in enumerate(self._dynamic.iter_symbols()) if symbol.name]
-        return [(name, defined, names[indices[i]]) for i, (name, defined, _) in zip(named, found, strict=True)]
+        indices = versions.indices(self._data, self.order, at, self._tables.symbol_count)
+        yield from ((symbol.name, symbol.defined, names[indices[symbol.number]]) for symbol in self.symbols())
 
     def version_definitions(self) -> list[versions.Definition]:
         """The version nodes of DT_VERDEF, that of the file itself among them."""
@@ -236,45 +207,28 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
 
         A segment that is longer in memory than in the file has no room behind it: it ends where "another one" begins.
         """
-        loaded = [
-            (int(self._elf["e_phoff"]) + i * int(self._elf["e_phentsize"]), segment)
-            for i, segment in enumerate(self._elf.iter_segments())
-            if segment["p_type"] == "PT_LOAD"
-        ]
-        for header, segment in loaded:
-            end = int(segment["p_offset"] + segment["p_filesz"])
-            if segment["p_offset"] <= offset < end:
-                others = [int(other["p_offset"]) for _, other in loaded if other["p_offset"] >= end]
-                full = segment["p_memsz"] != segment["p_filesz"]
-                return header, end, end if full else min(others, default=self._data.size())
+        loaded = [segment for segment in self._tables.segments if segment.type == PT_LOAD]
+        for segment in loaded:
+            end = segment.offset + segment.in_file
+            if segment.offset <= offset < end:
+                others = [other.offset for other in loaded if other.offset >= end]
+                full = segment.in_memory != segment.in_file
+                return segment.header, end, end if full else min(others, default=self._data.size())
         raise ShimError(f"{self.path}: has no loaded segment at offset {offset}; build or copy it again")
 
     @property
     def order(self) -> str:
         """Byte order, as `struct` has it."""
-        return "<" if self._elf.little_endian else ">"
-
-    @cached_property
-    def _data(self) -> mmap:
-        if self._file is None:
-            raise ShimError(f"{self.path}: is not open; use it in a with block")
-        return mmap(self._file.fileno(), 0, access=ACCESS_READ)
+        return self._tables.order
 
     def _needs(self) -> list[tuple[str, str, int]]:
         return list(self._versions(versions.needs, "DT_VERNEED", "DT_VERNEEDNUM"))
 
     def _versions(self, read: Callable[..., Iterable[_T]], table: str, number: str) -> Iterable[_T]:
-        at, count, strings = self.offset_of(table), self.value_of(number), self.offset_of("DT_STRTAB")
-        if at is None or count is None or strings is None:
+        at, count = self.offset_of(table), self.value_of(number)
+        if at is None or count is None:
             return ()
-
-        def text(offset: int) -> str:
-            end = self._data.find(b"\0", strings + offset)
-            if end < 0:
-                raise ValueError(f"the name at {offset} of its strings does not end")
-            return self._data[strings + offset : end].decode("utf-8", "replace")
-
-        return read(self._data, self.order, at, count, text)
+        return read(self._data, self.order, at, count, self._tables.text)
 
     def _verneed(self) -> dict[str, tuple[str, ...]]:
         needs: dict[str, tuple[str, ...]] = {}
@@ -283,8 +237,5 @@ class opened:  # noqa: N801 - a context manager, named as one reads it
         return needs
 
 
-# What comes of offsets that lead nowhere: pyelftools lets it through, OSError is a seek beyond what a file can be.
-_DAMAGE = (
-    AssertionError, AttributeError, IndexError, KeyError, OSError, OverflowError, StopIteration, ValueError,
-    struct.error,
-)  # fmt: skip
+# What comes of offsets that lead nowhere; OSError is a file that cannot be mapped, a directory or a device.
+_DAMAGE = (IndexError, KeyError, OSError, OverflowError, ValueError, struct.error)

@@ -144,7 +144,7 @@ class Trace:
         kinds: dict[int, Kind] = {}
         libraries: dict[int, Library] = {}
         strings: dict[bytes, tuple[str, str]] = {}
-        cut, faulted = lib.VGPU_RECORD_CUT, lib.VGPU_RECORD_FAULTED
+        cut, faulted, unmodelled = lib.VGPU_RECORD_CUT, lib.VGPU_RECORD_FAULTED, lib.VGPU_RECORD_UNMODELLED
         at = 0
         # What a record that did not fit has left at the end is counted as dropped already.
         end = self._end_of_written()
@@ -194,6 +194,7 @@ class Trace:
                     caller,
                     flags & cut != 0,
                     flags & faulted != 0,
+                    flags & unmodelled != 0,
                 )
             )
         return _Content(records, torn)

@@ -62,6 +62,7 @@ class Record:
         caller: the return address, 0 if there is none.
         cut: the text was longer than a record can hold.
         faulted: a fault of the host changed the answer.
+        unmodelled: there is no model of the function; it answered that it is not supported.
     """
 
     kind: Kind
@@ -78,3 +79,4 @@ class Record:
     caller: int
     cut: bool
     faulted: bool
+    unmodelled: bool = False

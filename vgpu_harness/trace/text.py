@@ -63,6 +63,8 @@ def to_line(record: Record, *, start_ns: int = 0, caller: str | None = None) -> 
     line = f"{seconds:11.6f} {thread:<9} {record.library.name.lower():<7} {record.kind.name.lower():<7} {_what(record)}"
     if record.faulted:
         line += " (fault)"
+    if record.unmodelled:
+        line += " (no model)"
     if record.cut:
         line += " (text cut)"
     if caller:
@@ -88,4 +90,5 @@ def to_json(record: Record, *, caller: str | None = None) -> dict[str, Any]:
         "caller_object": caller,
         "cut": record.cut,
         "faulted": record.faulted,
+        "unmodelled": record.unmodelled,
     }

@@ -1,0 +1,206 @@
+"""Graphs in process: edges, copies, launches, what lives how long, and circles of any length."""
+
+import random
+
+import pytest
+
+from vgpu_harness._wire import ffi
+
+SUCCESS, INVALID_VALUE, NOT_SUPPORTED = 0, 1, 801
+MIB = 1 << 20
+
+
+@pytest.fixture
+def cuda(vgpu_cuda):
+    """The driver after cuInit(0), with a context."""
+    assert vgpu_cuda.cuInit(0) == SUCCESS
+    assert vgpu_cuda.cuCtxCreate_v2(ffi.new("CUcontext *"), 0, 0) == SUCCESS
+    return vgpu_cuda
+
+
+def made(cuda, name: str, kind: str, *arguments):
+    """The handle that a function makes."""
+    out = ffi.new(f"{kind} *")
+    assert getattr(cuda, name)(out, *arguments) == SUCCESS
+    return out[0]
+
+
+def graph_of(cuda):
+    """A new graph."""
+    return made(cuda, "cuGraphCreate", "CUgraph", 0)
+
+
+def empty(cuda, graph, *before):
+    """An empty node after others."""
+    array = ffi.new("CUgraphNode[]", list(before))
+    return made(cuda, "cuGraphAddEmptyNode", "CUgraphNode", graph, array, len(before))
+
+
+def executable(cuda, graph):
+    """The graph, instantiated."""
+    return made(cuda, "cuGraphInstantiateWithFlags", "CUgraphExec", graph, 0)
+
+
+def host_node(cuda, graph, call, data: int, *before):
+    """A node that calls a function with a number."""
+    params = ffi.new("CUDA_HOST_NODE_PARAMS *", {"fn": call, "userData": ffi.cast("void *", data)})
+    array = ffi.new("CUgraphNode[]", list(before))
+    return made(cuda, "cuGraphAddHostNode", "CUgraphNode", graph, array, len(before), params)
+
+
+class TestEdges:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_no_circle_is_ever_made(self, cuda, seed):
+        """Random edges: those that would close a circle are refused, exactly, and leave all as it was."""
+        numbers = random.Random(seed)
+        graph, count = graph_of(cuda), 12
+        nodes = [empty(cuda, graph) for _ in range(count)]
+        before: dict[int, set[int]] = {i: set() for i in range(count)}
+
+        def reaches(start: int, end: int) -> bool:
+            return start == end or any(reaches(other, end) for other in before[start])
+
+        for _ in range(80):
+            first, second = numbers.randrange(count), numbers.randrange(count)
+            wanted = first not in before[second] and not reaches(first, second)
+            ends = ffi.new("CUgraphNode[]", [nodes[first]]), ffi.new("CUgraphNode[]", [nodes[second]])
+            assert (cuda.cuGraphAddDependencies(graph, *ends, 1) == SUCCESS) == wanted
+            if wanted:
+                before[second].add(first)
+        assert cuda.number("cuGraphGetEdges", "size_t", before=(graph, ffi.NULL, ffi.NULL))[1] == sum(
+            map(len, before.values())
+        )
+
+    def test_all_edges_or_none(self, cuda):
+        """If the last of several edges is refused, none of them is there."""
+        graph = graph_of(cuda)
+        first, second = empty(cuda, graph), empty(cuda, graph)
+        froms, tos = ffi.new("CUgraphNode[]", [first, second]), ffi.new("CUgraphNode[]", [second, first])
+        assert cuda.cuGraphAddDependencies(graph, froms, tos, 2) == INVALID_VALUE
+        assert cuda.number("cuGraphGetEdges", "size_t", before=(graph, ffi.NULL, ffi.NULL)) == (SUCCESS, 0)
+
+    def test_nodes_of_other_graphs(self, cuda):
+        """An edge, and a dependency, to a node of another graph are refused, and no node is left behind."""
+        graph, other = graph_of(cuda), graph_of(cuda)
+        stranger, node = empty(cuda, other), ffi.new("CUgraphNode *")
+        array = ffi.new("CUgraphNode[]", [stranger])
+        assert cuda.cuGraphAddEmptyNode(node, graph, array, 1) == INVALID_VALUE
+        assert cuda.cuGraphAddDependencies(graph, array, array, 1) == INVALID_VALUE
+        assert cuda.number("cuGraphGetNodes", "size_t", before=(graph, ffi.NULL)) == (SUCCESS, 0)
+
+    def test_thousands_of_nodes(self, cuda):
+        """A long chain is built, cloned, instantiated, run in order, and destroyed."""
+        seen, graph, last = [], graph_of(cuda), ()
+        call = ffi.callback("void(void *)", lambda data: seen.append(int(ffi.cast("uintptr_t", data))))
+        for i in range(2000):
+            last = (host_node(cuda, graph, call, i, *last),)
+        assert cuda.cuGraphLaunch(executable(cuda, graph), ffi.NULL) == SUCCESS
+        assert seen == list(range(2000))
+        assert cuda.cuGraphDestroy(graph) == SUCCESS
+
+    def test_order_is_that_of_the_edges(self, cuda):
+        """Nodes run after those that they wait for, although they were made before them."""
+        seen, graph = [], graph_of(cuda)
+        call = ffi.callback("void(void *)", lambda data: seen.append(int(ffi.cast("uintptr_t", data))))
+        nodes = [host_node(cuda, graph, call, i) for i in range(3)]
+        froms, tos = ffi.new("CUgraphNode[]", [nodes[2], nodes[1]]), ffi.new("CUgraphNode[]", [nodes[1], nodes[0]])
+        assert cuda.cuGraphAddDependencies(graph, froms, tos, 2) == SUCCESS
+        assert cuda.cuGraphLaunch(executable(cuda, graph), ffi.NULL) == SUCCESS
+        assert seen == [2, 1, 0]
+
+
+class TestLife:
+    def test_an_executable_outlives_its_graph(self, cuda):
+        """The graph may be destroyed, and its nodes be none, while the executable one runs on."""
+        seen, graph = [], graph_of(cuda)
+        call = ffi.callback("void(void *)", lambda _data: seen.append(1))
+        node = host_node(cuda, graph, call, 0)
+        handle = executable(cuda, graph)
+        assert cuda.cuGraphDestroy(graph) == SUCCESS
+        assert cuda.cuGraphNodeGetType(node, ffi.new("CUgraphNodeType *")) == INVALID_VALUE
+        assert cuda.cuGraphLaunch(handle, ffi.NULL) == SUCCESS
+        assert seen == [1]
+
+    def test_a_host_function_may_destroy_what_runs(self, cuda):
+        """A graph whose host function destroys the executable graph and calls in goes on to its end."""
+        seen, graph, handles = [], graph_of(cuda), []
+
+        def end(_data) -> None:
+            seen.append(cuda.cuGraphExecDestroy(handles[0]))
+
+        first = ffi.callback("void(void *)", end)
+        second = ffi.callback("void(void *)", lambda _data: seen.append(cuda.cuCtxSynchronize()))
+        host_node(cuda, graph, second, 0, host_node(cuda, graph, first, 0))
+        handles.append(executable(cuda, graph))
+        assert cuda.cuGraphLaunch(handles[0], ffi.NULL) == SUCCESS
+        assert seen == [SUCCESS, SUCCESS]
+
+    def test_a_part_is_not_destroyed_by_itself(self, cuda):
+        """The graph within a node goes with the node alone."""
+        graph, child, within = graph_of(cuda), graph_of(cuda), ffi.new("CUgraph *")
+        empty(cuda, child)
+        node = made(cuda, "cuGraphAddChildGraphNode", "CUgraphNode", graph, ffi.NULL, 0, child)
+        assert cuda.cuGraphChildGraphNodeGetGraph(node, within) == SUCCESS
+        assert cuda.cuGraphDestroy(within[0]) == INVALID_VALUE
+        assert cuda.cuGraphDestroyNode(node) == SUCCESS
+        assert cuda.cuGraphNodeGetType(node, ffi.new("CUgraphNodeType *")) == INVALID_VALUE
+
+    def test_memory_of_a_node(self, cuda):
+        """The memory of a node is taken with it and given back with its graph; such a graph cannot be cloned."""
+        free, total = ffi.new("size_t *"), ffi.new("size_t *")
+        cuda.cuMemGetInfo_v2(free, total)
+        before, graph = free[0], graph_of(cuda)
+        params = ffi.new("CUDA_MEM_ALLOC_NODE_PARAMS *", {"bytesize": MIB})
+        made(cuda, "cuGraphAddMemAllocNode", "CUgraphNode", graph, ffi.NULL, 0, params)
+        cuda.cuMemGetInfo_v2(free, total)
+        assert before - free[0] == MIB
+        assert cuda.cuMemsetD8_v2(params.dptr, 1, MIB) == SUCCESS
+        assert cuda.cuGraphClone(ffi.new("CUgraph *"), graph) == NOT_SUPPORTED
+        handle = executable(cuda, graph)
+        assert cuda.cuGraphExecDestroy(handle) == SUCCESS
+        cuda.cuMemGetInfo_v2(free, total)
+        assert before - free[0] == MIB
+        assert cuda.cuGraphDestroy(graph) == SUCCESS
+        cuda.cuMemGetInfo_v2(free, total)
+        assert free[0] == before
+
+
+class TestConditions:
+    @pytest.mark.parametrize(("value", "size", "kind", "wanted"), [
+        (1, 1, 0, [0]), (0, 1, 0, []), (0, 2, 0, [1]), (2, 3, 2, [2]), (5, 3, 2, []), (0, 1, 1, []),
+    ])  # fmt: skip
+    def test_which_body_runs(self, cuda, value, size, kind, wanted):
+        """If: the first body or the second; switch: that of the value; while: none if it is 0."""
+        seen, graph, node = [], graph_of(cuda), ffi.new("CUgraphNode *")
+        handle = made(cuda, "cuGraphConditionalHandleCreate", "CUgraphConditionalHandle", graph, ffi.NULL, value, 1)
+        params = ffi.new("CUgraphNodeParams *", {"type": 13})
+        params.conditional.handle, params.conditional.size, params.conditional.type = handle, size, kind
+        assert cuda.cuGraphAddNode_v2(node, graph, ffi.NULL, ffi.NULL, 0, params) == SUCCESS
+        call = ffi.callback("void(void *)", lambda data: seen.append(int(ffi.cast("uintptr_t", data))))
+        for i in range(size):
+            host_node(cuda, params.conditional.phGraph_out[i], call, i)
+        assert cuda.cuGraphLaunch(executable(cuda, graph), ffi.NULL) == SUCCESS
+        assert seen == wanted
+
+    def test_a_loop_without_end_is_refused(self, cuda):
+        """A loop whose condition holds would never end, since no kernel can change it."""
+        graph, node = graph_of(cuda), ffi.new("CUgraphNode *")
+        handle = made(cuda, "cuGraphConditionalHandleCreate", "CUgraphConditionalHandle", graph, ffi.NULL, 1, 1)
+        params = ffi.new("CUgraphNodeParams *", {"type": 13})
+        params.conditional.handle, params.conditional.size, params.conditional.type = handle, 1, 1
+        assert cuda.cuGraphAddNode_v2(node, graph, ffi.NULL, ffi.NULL, 0, params) == SUCCESS
+        assert cuda.cuGraphLaunch(executable(cuda, graph), ffi.NULL) == NOT_SUPPORTED
+
+
+def test_user_objects_end_with_the_last_graph(cuda):
+    """Each copy of a graph holds its own reference; the object ends with the last of them."""
+    ended = []
+    end = ffi.callback("void(void *)", lambda data: ended.append(int(ffi.cast("uintptr_t", data))))
+    graph = graph_of(cuda)
+    thing = made(cuda, "cuUserObjectCreate", "CUuserObject", ffi.cast("void *", 9), end, 1, 1)
+    assert cuda.cuGraphRetainUserObject(graph, thing, 1, 1) == SUCCESS
+    handle = executable(cuda, graph)
+    clone = made(cuda, "cuGraphClone", "CUgraph", graph)
+    assert [cuda.cuGraphDestroy(graph), cuda.cuGraphDestroy(clone), ended] == [SUCCESS, SUCCESS, []]
+    assert cuda.cuGraphExecDestroy(handle) == SUCCESS
+    assert ended == [9]
