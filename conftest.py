@@ -3,7 +3,8 @@
 import importlib.util
 import os
 
-if "PYTEST_XDIST_WORKER" not in os.environ:  # the controller has built before it starts a worker
+# The controller has built before it starts a worker; a preloaded library, a sanitizer's say, would be in the compiler too.
+if not {"PYTEST_XDIST_WORKER", "LD_PRELOAD"} & set(os.environ):
     spec = importlib.util.find_spec("vgpu_harness")
     rebuild = getattr(spec.loader if spec else None, "rebuild", None)  # there in an editable install only
     if rebuild is not None:

@@ -1,8 +1,10 @@
 """`vgpu-harness conform`: what it prints, and its exit status."""
 
 import json
+import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,39 @@ def test_a_library_behind_a_closed_folder(tmp_path: Path) -> None:
     assert (done.exit_code, done.output) == (0, "1 passed\n") if can_sandbox() else done.exit_code == 2
 
 
+def test_a_library_behind_a_link(tmp_path: Path) -> None:
+    """A link that leads to another folder is followed before the sandbox hides where it leads."""
+    (tmp_path / "real").mkdir()
+    shutil.copy(library(), tmp_path / "real")
+    link = tmp_path / "libcuda.so.1"
+    link.symlink_to(tmp_path / "real" / "libcuda.so.1")
+    done = call("--cuda", link, "--rule", "cuda_init.the_version_needs_no_init")
+    assert (done.exit_code, done.output) == (0, "1 passed\n") if can_sandbox() else done.exit_code == 2
+
+
+@pytest.mark.parametrize("parent", ["/tmp", "/var/tmp"])
+def test_in_the_sandbox_a_host_is_shown_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch, parent: str) -> None:
+    """A TMPDIR that only this user may search, and a umask that gives others nothing, do not hide the host there."""
+    old = os.umask(0o077)
+    try:
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
+            Path(folder).chmod(0o755)
+            place = Path(folder, "below")
+            place.mkdir()
+            monkeypatch.setattr(tempfile, "tempdir", str(place))
+            copy = Path(folder, "libcuda.so.1")
+            shutil.copy(shim_path("cuda"), copy)
+            copy.chmod(0o755)
+            (place / "host.toml").touch()
+            done = call("--cuda", copy, "--host", place / "host.toml", "--rule", "cuda_init.devices_are_counted")
+    finally:
+        os.umask(old)
+    if can_sandbox():
+        assert (done.exit_code, done.output) == (0, "1 passed\n")
+    else:
+        assert done.exit_code == 2
+
+
 def test_what_cannot_be_tried_is_said_once() -> None:
     """Rules that need a GPU are "not run" and rules of what is not exported "missing", each reason on one line."""
     words = (
@@ -171,6 +206,7 @@ def test_rules_of_ones_own(tmp_path: Path) -> None:
         (("--host", "/no/such/host"), "/no/such/host: no such host file"),
         (("--rules", "/no/such/rules.py"), "/no/such/rules.py: its rules cannot be read"),
         (("--against", "/no/such/recording"), "/no/such/recording: cannot be read"),
+        (("--record", "/tmp"), "/tmp: cannot be written: it is a directory"),
         (("--record", "r", "--list"), "--record and --against try no rules"),
         (("--timeout", "0"), "0.1"),
     ],
@@ -223,5 +259,7 @@ def test_a_recording_and_what_differs_from_it(tmp_path: Path) -> None:
     assert different.exit_code == 1
     found = [(entry["function"], entry["recorded"], entry["now"]) for entry in json.loads(different.stdout)]
     assert found == [("nvmlSystemGetCudaDriverVersion", 2, 3)] * 2  # before and after the initialisation
+    nothing = call("--no-sandbox", "--cuda", library(), "--against", kept)
+    assert (nothing.exit_code, "has recorded nvml, and there is a library for cuda" in nothing.stderr) == (2, True)
     unwritable = call("--nvml", nvml, "--record", tmp_path / "no" / "file")
     assert (unwritable.exit_code, "cannot be written" in unwritable.stderr) == (2, True)

@@ -43,6 +43,10 @@ int cuGives(int *p) { *p = 5; return 0; }
 int cuTakes(uint64_t handle) { return handle == 5 ? 21 : 22; }
 int cuAborts(void) { abort(); }
 int cuExits(void) { exit(3); }
+int cuReturnsTwice(void) { return fork() < 0 ? 1 : 14; }
+int cuIgnoresAlarm(void) { signal(SIGALRM, SIG_IGN); for (;;) pause(); }
+int cuStops(void) { raise(SIGSTOP); return 0; }
+int cuHasNoNameForItsEnd(void) { return raise(37); }
 int cuHangs(const void *p) { for (; p == NULL;) pause(); return 9; }
 int cuNumbers(unsigned a) { return a == 0 ? 1 : (int)(a >> 16); }
 int cuNoise(void) { printf("code 5\n"); fflush(stdout); fputs("code 6\n", stderr); return getchar() == EOF ? 7 : 8; }
@@ -216,8 +220,31 @@ def test_numbers_are_the_address_that_was_chosen(foreign: Path) -> None:
 
 def test_a_call_that_never_ends_is_ended(foreign: Path) -> None:
     """A hang is recorded as one, and the calls after it are done."""
-    lines = Prober("cuda", foreign, seconds=1).ask(["child before", "call cuHangs nulls", "call cuHangs buffers"])
-    assert lines == ["signal 14", "code 9"]
+    prober = Prober("cuda", foreign, seconds=1)
+    assert prober.ask(["child before", "call cuHangs nulls", "call cuHangs buffers"]) == ["signal 14", "code 9"]
+
+
+@pytest.mark.parametrize("function", ["cuIgnoresAlarm", "cuStops"])
+def test_a_library_that_keeps_its_alarm_away_is_ended(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """A process that ignores SIGALRM, or has stopped itself, is ended from outside; the calls after it are done."""
+    monkeypatch.setattr(probes, "_PATIENCE", 20.0)
+    tasks = ["child before", f"call {function}", "call cuOrder"]
+    assert Prober("cuda", foreign, seconds=1).ask(tasks) == ["signal 14", "code 3"]
+
+
+def test_a_function_that_returns_twice_answers_once(foreign: Path) -> None:
+    """The process that it has forked does not go on with the job: each answer stays that of its call."""
+    answers = sweep(Prober("cuda", foreign), ["cuReturnsTwice", "cuOrder"])
+    assert answers == {"cuReturnsTwice": [14] * 4, "cuOrder": [3, 3, 4, 4]}
+
+
+def test_a_signal_without_a_name_is_a_crash(foreign: Path) -> None:
+    """A real-time signal ends a call as any other does."""
+    (answer, *_) = sweep(Prober("cuda", foreign), ["cuHasNoNameForItsEnd"])["cuHasNoNameForItsEnd"]
+    assert answer == "signal 37"
+    assert probes.is_crash(answer)
 
 
 def test_each_call_finds_its_memory_as_it_should_be(foreign: Path) -> None:
@@ -308,6 +335,11 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     lacking = compile_library("int gone(void); int cuInit(void); int cuInit(void) { return gone(); }", "liblacking.so")
     with pytest.raises(ShimError, match=r"(?s)cannot be loaded.*gone"):
         record(lacking)
+    leaving = compile_library(
+        "#include <unistd.h>\n__attribute__((constructor)) static void leave(void) { _exit(0); }", "libleaving.so"
+    )
+    with pytest.raises(RunError, match="0 answers for 1 questions; does loading it end the process"):
+        record(leaving)
 
 
 def test_a_library_that_does_not_lie_in_the_open(foreign: Path, tmp_path: Path) -> None:
@@ -317,6 +349,14 @@ def test_a_library_that_does_not_lie_in_the_open(foreign: Path, tmp_path: Path) 
     (place / "libcuda.so.1").write_bytes(foreign.read_bytes())
     (tmp_path / "closed").chmod(0o700)
     assert sweep(Prober("cuda", place / "libcuda.so.1"), ["cuOrder"]) == {"cuOrder": [3, 3, 4, 4]}
+
+
+def test_a_path_with_spaces(foreign: Path, tmp_path: Path) -> None:
+    """Without the sandbox, as for our own shims, the library is loaded from where it lies."""
+    place = tmp_path / "with two  spaces"
+    place.mkdir()
+    (place / "libcuda.so.1").write_bytes(foreign.read_bytes())
+    assert sweep(Prober("cuda", place / "libcuda.so.1", sandboxed=False), ["cuOrder"]) == {"cuOrder": [3, 3, 4, 4]}
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_where_the_recorded_library_crashes_any_code_will_do() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("end", ["SIGSEGV", "SIGABRT", "timeout", "exit 3"])
+@pytest.mark.parametrize("end", ["SIGSEGV", "SIGABRT", "SIGKILL", "signal 37", "timeout", "exit 3"])
 def test_an_end_of_the_process_is_a_difference_and_a_crash(end: str) -> None:
     """Each way in which a call does not come back, where the recorded one does."""
     found = swept(cuOne=[3, end, 1, 0])

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,9 +76,16 @@ def test_dev_has_the_harmless_nodes_that_work() -> None:
     assert count == "3"
 
 
-def test_what_is_kept_is_seen_and_nothing_else_of_tmp(tmp_path: Path) -> None:
+@pytest.fixture
+def below_tmp() -> Iterator[Path]:
+    """A folder below /tmp, which the sandbox hides; pytest can have been given another place for its own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_what_is_kept_is_seen_and_nothing_else_of_tmp(below_tmp: Path) -> None:
     """A file below /tmp is there only if it is kept, or shown at another place; then it can be read, not changed."""
-    secret = tmp_path / "closed"
+    secret = below_tmp / "closed"
     secret.mkdir()
     (secret / "file").write_text("content\n")
     (secret / "file").chmod(0o666)
@@ -84,7 +93,7 @@ def test_what_is_kept_is_seen_and_nothing_else_of_tmp(tmp_path: Path) -> None:
     there = str(secret / "file")
     assert inside("/bin/cat", there).returncode != 0
     assert inside("/bin/cat", there, keep=[secret]).stdout == "content\n"
-    tmp_path.chmod(0o700)
+    below_tmp.chmod(0o700)
     shown = inside("/bin/sh", "-c", "cat /tmp/here/file; echo > /tmp/here/file", show={"/tmp/here": secret})
     assert (shown.stdout, shown.returncode == 0) == ("content\n", False)
     assert Path(there).read_text() == "content\n"
@@ -100,7 +109,7 @@ def test_streams_status_and_environment_pass() -> None:
 
 def test_a_program_that_is_not_there_is_named() -> None:
     """A start that fails says so, with exit status 125."""
-    done = inside("/nonexistent/program")
+    done = inside(f"/tmp/{NAME}")  # the sandbox's own /tmp: nobody can have made it
     assert done.returncode == enter.REFUSED
     assert "No such file" in done.stderr
 

@@ -37,8 +37,16 @@ int cuDeviceGetName(char *name, int length, int device) {
 int cuCtxSynchronize(void) { for (;;) pause(); }
 int cuCtxGetDevice(int *device) { (void)device; exit(7); }
 int cuMemFree_v2(unsigned long long address) {
-    if (fork() == 0) { for (;;) pause(); }
-    return (int)address;
+    if (fork() == 0) { if (address == 1) setsid(); for (;;) pause(); }
+    return 0;
+}
+int cuDriverGetVersion(int *version) { (void)version; raise(37); return 0; }
+int cuCtxSetCurrent(void *context) { (void)context; return fork() < 0; }
+int cuCtxGetApiVersion(void *context, unsigned *version) {
+    (void)context;
+    for (int i = 0; i < 64; i++) (void)!write(i, "{noise}\\n5}\\n", 11);
+    *version = 1;
+    return 0;
 }
 """
 FLAGS = (
@@ -92,6 +100,31 @@ def leaving(cuda: Cuda) -> None:
 def forking(cuda: Cuda) -> None:
     """A process that the library leaves behind neither delays nor outlives the rule."""
     cuda.ok("cuMemFree_v2", 0)
+
+
+@rule("cuMemFree_v2", source="none", gpu=False)
+def straying(cuda: Cuda) -> None:
+    """Nor does one that has made a session of its own."""
+    cuda.ok("cuMemFree_v2", 1)
+
+
+@rule("cuDriverGetVersion", source="none", gpu=False)
+def signalling(cuda: Cuda) -> None:
+    """It comes back, again."""
+    cuda.call("cuDriverGetVersion", None)
+
+
+@rule("cuCtxSetCurrent", source="none", gpu=False)
+def doubling(cuda: Cuda) -> None:
+    """A function that returns in two processes is one call."""
+    cuda.ok("cuCtxSetCurrent", None)
+    cuda.ok("cuMemFree_v2", 0)
+
+
+@rule("cuCtxGetApiVersion", source="none", gpu=False)
+def noisy(cuda: Cuda) -> None:
+    """What it writes to descriptors that are not its own is not taken for what the rule tells."""
+    cuda.ok("cuCtxGetApiVersion", None, cuda.out("unsigned int"))
 
 
 @rule("cuCtxPopCurrent_v2", source="none", gpu=False)
@@ -173,6 +206,10 @@ def results(rules: Path) -> dict[str, Result]:
         ("exiting", Verdict.CRASHED, "in cuCtxGetDevice: the process exited with status 7"),
         ("leaving", Verdict.FAILED, f"the rule itself ended with SystemExit(0) at odd.py:{LEAVING}"),
         ("forking", Verdict.PASSED, ""),
+        ("straying", Verdict.PASSED, ""),
+        ("signalling", Verdict.CRASHED, "in cuDriverGetVersion: signal 37"),
+        ("doubling", Verdict.PASSED, ""),
+        ("noisy", Verdict.PASSED, ""),
         ("absent", Verdict.MISSING, "does not export cuCtxPopCurrent_v2"),
         ("absent_inside", Verdict.MISSING, "does not export cuCtxPopCurrent_v2"),
         ("curious", Verdict.PASSED, ""),
@@ -207,6 +244,12 @@ def test_calls_are_known_up_to_the_crash(results: dict[str, Result]) -> None:
     ]
 
 
+def test_a_function_that_returns_twice_is_logged_once(results: dict[str, Result]) -> None:
+    """The rule goes on in the process that made the call, and in no other."""
+    calls = [(call["function"], call["answer"]) for call in results["doubling"].calls]
+    assert calls == [("cuCtxSetCurrent", 0), ("cuMemFree_v2", 0)]
+
+
 def processes_of(place: Path) -> set[int]:
     """Those whose HOME the folder is."""
     found = set()
@@ -222,7 +265,7 @@ def processes_of(place: Path) -> set[int]:
 def test_nothing_is_left_behind(rules: Path) -> None:
     """Neither the processes of a library nor the worker live on after the suite, and its folder is gone."""
     with suite(library(), rules, timeout=0.2) as worker:
-        for name in ("forking", "hanging"):
+        for name in ("forking", "straying", "hanging"):
             worker.try_rule(odd(name))
             assert processes_of(worker._place) == {worker._worker.pid}
     assert processes_of(worker._place) == set()
@@ -248,6 +291,13 @@ def test_an_initialisation_that_crashes_is_told_of(rules: Path) -> None:
     with suite(library("-UINIT", "-DINIT=(raise(SIGSEGV),0)"), rules) as worker:
         result = worker.try_rule(odd("good"))
     assert result.message == "no GPU (the initialisation crashed in cuInit: SIGSEGV)"
+
+
+def test_a_library_without_an_initialisation_is_told_of(rules: Path) -> None:
+    """The reason why a rule was not run is what is not exported, and no crash."""
+    with suite(library("-DcuDeviceGetCount=cuOther"), rules) as worker:
+        result = worker.try_rule(odd("good"))
+    assert result.message == "no GPU (the library does not export cuDeviceGetCount)"
 
 
 def test_what_is_missing_can_be_allowed(results: dict[str, Result]) -> None:

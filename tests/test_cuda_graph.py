@@ -145,6 +145,16 @@ class TestLife:
         assert cuda.cuGraphDestroyNode(node) == SUCCESS
         assert cuda.cuGraphNodeGetType(node, ffi.new("CUgraphNodeType *")) == INVALID_VALUE
 
+    def test_a_graph_is_never_in_itself(self, cuda):
+        """Neither a graph nor one within it takes the graph in, which would have no end."""
+        graph, child, within = graph_of(cuda), graph_of(cuda), ffi.new("CUgraph *")
+        node = made(cuda, "cuGraphAddChildGraphNode", "CUgraphNode", graph, ffi.NULL, 0, child)
+        assert cuda.cuGraphChildGraphNodeGetGraph(node, within) == SUCCESS
+        out = ffi.new("CUgraphNode *")
+        for place in (graph, within[0]):
+            assert cuda.cuGraphAddChildGraphNode(out, place, ffi.NULL, 0, graph) == INVALID_VALUE
+        assert cuda.cuGraphAddChildGraphNode(out, within[0], ffi.NULL, 0, child) == SUCCESS
+
     def test_memory_of_a_node(self, cuda):
         """The memory of a node is taken with it and given back with its graph; such a graph cannot be cloned."""
         free, total = ffi.new("size_t *"), ffi.new("size_t *")

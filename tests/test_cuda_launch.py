@@ -1,5 +1,7 @@
 """Functions and launches in process: limits by profile, occupancy against an independent reckoning, refusals."""
 
+import threading
+
 import pytest
 
 from vgpu_harness._wire import ffi
@@ -117,3 +119,19 @@ class TestOccupancy:
         grid, block = ffi.new("int *"), ffi.new("int *")
         assert cuda.cuOccupancyMaxPotentialBlockSize(grid, block, function(cuda), size, 0, 0) == SUCCESS
         assert (block[0], grid[0] > 0) == (64, True)
+
+    def test_the_function_of_the_program_may_call_in(self, cuda):
+        """The lock is free while the program says what a block needs."""
+        context, codes = ffi.new("CUcontext *"), []
+        size = ffi.callback("size_t(int)", lambda _block: cuda.cuCtxGetDevice(ffi.new("CUdevice *")))
+        code, grid, block = function(cuda), ffi.new("int *"), ffi.new("int *")
+        assert cuda.cuCtxGetCurrent(context) == SUCCESS
+
+        def ask() -> None:
+            cuda.cuCtxSetCurrent(context[0])
+            codes.append(cuda.cuOccupancyMaxPotentialBlockSize(grid, block, code, size, 0, 0))
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(20)
+        assert (codes, block[0]) == ([SUCCESS], 128)

@@ -1,5 +1,7 @@
 """Code that is loaded: which forms are taken, what is read out of them, what lives how long."""
 
+import ctypes
+import mmap
 import struct
 
 import pytest
@@ -220,3 +222,48 @@ class TestLife:
         assert cuda.cuLibraryGetModule(module, library[0]) == SUCCESS
         assert module[0] != old
         assert cuda.cuModuleUnload(module[0]) == 800  # only with its library
+
+    def test_managed_memory_of_a_library_outlives_a_context(self, cuda):
+        """It is the library's, the same for all contexts: it stays when the one in which it was asked for ends."""
+        text = b".version 8.0\n.target sm_80\n.global .attribute(.managed) .align 4 .b8 both[64];\n"
+        library, code, context = ffi.new("CUlibrary *"), ffi.new("char[]", text), ffi.new("CUcontext *")
+        place, size = ffi.new("CUdeviceptr *"), ffi.new("size_t *")
+        assert cuda.cuLibraryLoadData(library, code, ffi.NULL, ffi.NULL, 0, ffi.NULL, ffi.NULL, 0) == SUCCESS
+        assert cuda.cuLibraryGetManaged(place, size, library[0], ffi.new("char[]", b"both")) == SUCCESS
+        cuda.cuCtxGetCurrent(context)
+        assert cuda.cuCtxDestroy_v2(context[0]) == cuda.cuCtxCreate_v2(context, 0, 0) == SUCCESS
+        assert cuda.cuMemsetD8_v2(place[0], 1, 64) == SUCCESS
+        assert cuda.cuLibraryUnload(library[0]) == SUCCESS
+        assert cuda.cuMemsetD8_v2(place[0], 1, 64) == INVALID_VALUE
+
+
+def test_parameters_that_are_not_in_order(cuda):
+    """Values of a node are kept wherever the code says that they lie."""
+    record = (4, 0x17, 12, 0, 0, 0, 8 << 18)
+    image = cubin().replace(struct.pack("<BBHIHHI", *record), struct.pack("<BBHIHHI", *record[:5], 24, 8 << 18))
+    _, function = find(cuda, load(cuda, image)[1], b"kernel")
+    graph, values = ffi.new("CUgraph *"), ffi.new("uint64_t[2]", [2**64 - 1, 7])
+    assert cuda.cuGraphCreate(graph, 0) == SUCCESS
+    pointers = ffi.new("void *[]", [values, values + 1])
+    params = ffi.new("CUDA_KERNEL_NODE_PARAMS *", {"func": function, "kernelParams": pointers})
+    for field in ("gridDimX", "gridDimY", "gridDimZ", "blockDimX", "blockDimY", "blockDimZ"):
+        setattr(params, field, 1)
+    nodes = [ffi.new("CUgraphNode *") for _ in range(64)]
+    for node in nodes:
+        assert cuda.cuGraphAddKernelNode_v2(node, graph[0], ffi.NULL, 0, params) == SUCCESS
+    for node in nodes:
+        assert cuda.cuGraphKernelNodeGetParams_v2(node[0], params) == SUCCESS
+        assert [ffi.cast("uint64_t *", params.kernelParams[i])[0] for i in range(2)] == [2**64 - 1, 7]
+    assert cuda.cuGraphDestroy(graph[0]) == SUCCESS
+
+
+def test_an_open_comment_at_the_end_of_memory(cuda):
+    """Code with a size is not read beyond it."""
+    page = mmap.PAGESIZE
+    state, start = ffi.new("CUlinkState *"), mmap.mmap(-1, 2 * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(start))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), page, 0) == 0
+    start[page - 8 : page] = b"/* open "
+    assert cuda.cuLinkCreate_v2(0, ffi.NULL, ffi.NULL, state) == SUCCESS
+    rest = (ffi.NULL, 0, ffi.NULL, ffi.NULL)
+    assert cuda.cuLinkAddData_v2(state[0], 1, ffi.cast("void *", address + page - 8), 8, *rest) == INVALID_IMAGE

@@ -128,6 +128,20 @@ def test_memory_of_a_green_context_ends_with_it(cuda):
     assert free[0] == before
 
 
+def test_memory_of_a_green_context_ends_with_the_primary_one(cuda):
+    """A reset of the primary context frees what was allocated in a green one, too."""
+    primary, context, free = ffi.new("CUcontext *"), ffi.new("CUcontext *"), ffi.new("size_t[2]")
+    assert cuda.cuDevicePrimaryCtxRetain(primary, 0) == cuda.cuCtxSetCurrent(primary[0]) == SUCCESS
+    cuda.cuMemGetInfo_v2(free, free + 1)
+    before = free[0]
+    made = green(cuda, split(cuda, whole(cuda), 1, 8)[3])[1]
+    assert (cuda.cuCtxFromGreenCtx(context, made), cuda.cuCtxPushCurrent_v2(context[0])) == (SUCCESS, SUCCESS)
+    assert cuda.cuMemAlloc_v2(ffi.new("CUdeviceptr *"), 1 << 20) == SUCCESS
+    assert cuda.cuDevicePrimaryCtxReset_v2(0) == cuda.cuDevicePrimaryCtxRetain(primary, 0) == SUCCESS
+    assert cuda.cuCtxSetCurrent(primary[0]) == cuda.cuMemGetInfo_v2(free, free + 1) == SUCCESS
+    assert free[0] == before
+
+
 @pytest.mark.parametrize(("cuda_version", "code"), [("12.9", INVALID_VALUE), ("13.0", SUCCESS)])
 def test_the_flag_of_a_green_context(cuda_version, code, tmp_path):
     """Before 13.0 a default stream had to be asked for (cuda.h 12.9)."""

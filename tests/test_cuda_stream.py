@@ -145,6 +145,19 @@ class TestCapture:
         status = ffi.new("CUstreamCaptureStatus *")
         assert (cuda.cuStreamIsCapturing(other, status), status[0]) == (SUCCESS, 0)
 
+    @pytest.mark.parametrize("how", [0, 1])
+    def test_its_own_dependencies_are_given_back(self, cuda, how):
+        """The list that cuStreamGetCaptureInfo hands out can be added, or set, as it is."""
+        handle, call = stream(cuda), ffi.callback("void(void *)", lambda _data: None)
+        status, nodes, count = ffi.new("int *"), ffi.new("CUgraphNode const **"), ffi.new("size_t *")
+        assert cuda.cuStreamBeginCapture_v2(handle, 2) == cuda.cuLaunchHostFunc(handle, call, ffi.NULL) == SUCCESS
+        rest = (status, ffi.NULL, ffi.NULL, nodes, count)
+        assert cuda.cuStreamGetCaptureInfo_v2(handle, *rest) == SUCCESS
+        before = list(nodes[0][0 : count[0]])
+        assert cuda.cuStreamUpdateCaptureDependencies(handle, ffi.cast("CUgraphNode *", nodes[0]), 1, how) == SUCCESS
+        assert cuda.cuStreamGetCaptureInfo_v2(handle, *rest) == SUCCESS
+        assert list(nodes[0][0 : count[0]]) == before != []
+
     def test_a_capture_may_be_left_open(self, vgpu_cuda):
         """The end of a process with captures, graphs and events still there is no trouble."""
         assert vgpu_cuda.cuInit(0) == SUCCESS

@@ -108,6 +108,8 @@ class TestProperties:
                 "is not a number, got 'x'; write an integer, a list of them, or a table of index and integer",
             ),
             ({"BRAND": True}, "nvml.BRAND: is not a number, got True"),
+            ({"GRAPHICS_CLOCKS": [1] * 65537}, "nvml.GRAPHICS_CLOCKS: has too many entries"),
+            ({"GRAPHICS_CLOCKS": {"high": 2**62, "low": 0, "step": 1}}, "has too many entries; write 65536 or fewer"),
             ({"BRAND": 2**63}, "nvml.BRAND: does not fit 64 bits"),
             ({"VBIOS": 1}, "nvml.VBIOS: is not a text, got 1; write printable text in quotes"),
             ({"VBIOS": "x" * 256}, "nvml.VBIOS: is too long"),
@@ -172,6 +174,11 @@ class TestProcesses:
             ({"process": [{"kind": "x"}]}, "process[0].kind: unknown value, got 'x'; known are compute, graphics, mps"),
             ({"process": [{"mig": 0}]}, "process[0].mig: there are 0 MIG devices, got 0"),
             ({"process": [{"memory_mib": 99999}]}, "exceed memory_mib 81559"),
+            (
+                {"process": [{"memory_mib": 9000, "mig": 1}, {"memory_mib": 1000, "mig": 1}]}
+                | {"mig": [{"profile": "3g.40gb"}, {"profile": "1g.10gb"}]},
+                "the processes on mig[1] use 10000 MiB, a 1g.10gb has 9984; lower their memory_mib, or take a larger",
+            ),
         ],
     )
     def test_wrong_processes_are_named(self, keys, message):
@@ -250,6 +257,10 @@ class TestMig:
             (
                 {"mig": [{"profile": "1g.10gb", "uuid": "MIG-00112233-4455-6677-8899-aabbccddeeff"}] * 2},
                 "two MIG devices with the same UUID",
+            ),
+            (
+                {"mig": [{"profile": "1g.10gb"}], "name": "\u00e9" * 42},
+                "of mig[0] is 96 bytes long; give the GPU a shorter name: 95 bytes are the most",
             ),
         ],
     )
@@ -351,6 +362,12 @@ class TestDamage:
         fault = self.at(data, "struct vgpu_fault", ffi.from_buffer("struct vgpu_image *", data).faults)
         setattr(fault, field, 2**31)
         assert "lies outside of the text" in self.check(data)
+
+    def test_a_fault_for_no_gpu_is_damage(self, data):
+        """So is a fault for a GPU that the image does not have."""
+        fault = self.at(data, "struct vgpu_fault", ffi.from_buffer("struct vgpu_image *", data).faults)
+        fault.gpu = 1 + ffi.from_buffer("struct vgpu_image *", data).gpus.count
+        assert self.check(data) == "damaged: a fault is for a GPU that is not there"
 
     def test_a_name_without_an_end_is_damage(self, data):
         """So is a MIG device whose name runs on."""

@@ -221,6 +221,28 @@ WRONG = [
         "Host: faults[0]: a call that does not return has no answer; keep one of crash, hang, and the answer",
     ),
     (
+        lambda: Host(faults=[{"function": "cuCtxSetCurrent", "value": 1}]),
+        ("Host: faults[0]: cuCtxSetCurrent writes no number; give it result, or take a function that answers one"),
+    ),
+    (
+        lambda: Host(faults=[{"function": "nvmlErrorString", "result": 1}]),
+        (
+            "Host: faults[0]: nvmlErrorString answers a text, no result; "
+            "give it delay, crash = true, hang = true, or lost"
+        ),
+    ),
+    (
+        lambda: Host(faults=[{"function": "cuMemGetInfo_v2", "result": 1, "output": 1}]),
+        "Host: faults[0]: output 1 without value; give the value that is to be written there",
+    ),
+    (
+        lambda: Host(gpu=[{"mig": [{"profile": "1g.10gb", "uuid": "MIG-00112233-4455-6677-8899-aabbccddeeff"}]}] * 2),
+        (
+            "Host: gpu[1].mig[0].uuid: same UUID as a MIG device of gpu[0], got "
+            "'MIG-00112233-4455-6677-8899-aabbccddeeff'; give each its own"
+        ),
+    ),
+    (
         lambda: Host(faults=[{"function": "cuInit", "lost": 0, "value": 1}]),
         "Host: faults[0]: both lost and value; keep one of them",
     ),

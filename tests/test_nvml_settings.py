@@ -192,3 +192,31 @@ def test_a_serial_number_of_two_devices(vgpu_nvml, device):
     handle = ffi.new("nvmlDevice_t *")
     assert vgpu_nvml.nvmlDeviceGetHandleBySerial(b"1650", handle) == INVALID_ARGUMENT
     assert handle[0] == ffi.NULL
+
+
+@pytest.mark.vgpu(host={"gpu": [{"profile": p} for p in ("v100-16gb-sxm2", "a30-24gb", "rtx3090-24gb", "l4-24gb")]})
+def test_the_average_power_is_not_for_all(vgpu_nvml, device):
+    """nvml.h: for Ampere, but not GA100, and newer; all have the power of now."""
+    average, instant = 185, 186
+    answers = []
+    for i in range(4):
+        values = ffi.new("nvmlFieldValue_t[2]", [{"fieldId": average}, {"fieldId": instant}])
+        assert vgpu_nvml.nvmlDeviceGetFieldValues(vgpu_nvml.device(i)[1], 2, values) == SUCCESS
+        answers.append([value.nvmlReturn for value in values])
+    assert answers == [[NOT_SUPPORTED, SUCCESS]] * 2 + [[SUCCESS, SUCCESS]] * 2
+
+
+@pytest.mark.vgpu(host={"gpu": [{"nvml": {"MIG": 1}}]})
+def test_mig_stays_on_while_there_are_gpu_instances(vgpu_nvml, device):
+    """One without a compute instance is enough: the mode waits, and the instance stays."""
+    in_use, instance, status = 19, ffi.new("nvmlGpuInstance_t *"), ffi.new("nvmlReturn_t *")
+    if os.geteuid() != 0:
+        assert vgpu_nvml.nvmlDeviceCreateGpuInstance(device, 19, instance) == 4
+        return
+    assert vgpu_nvml.nvmlDeviceCreateGpuInstance(device, 19, instance) == SUCCESS
+    modes = ffi.new("unsigned int[2]")
+    assert (vgpu_nvml.nvmlDeviceSetMigMode(device, 0, status), status[0]) == (SUCCESS, in_use)
+    assert (vgpu_nvml.nvmlDeviceGetMigMode(device, modes, modes + 1), list(modes)) == (SUCCESS, [1, 0])
+    assert vgpu_nvml.nvmlGpuInstanceDestroy(instance[0]) == SUCCESS
+    assert (vgpu_nvml.nvmlDeviceSetMigMode(device, 0, status), status[0]) == (SUCCESS, SUCCESS)
+    assert (vgpu_nvml.nvmlDeviceGetMigMode(device, modes, modes + 1), list(modes)) == (SUCCESS, [0, 0])

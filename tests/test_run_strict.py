@@ -89,6 +89,14 @@ def test_a_trace_without_calls_is_strict(tmp_path: Path) -> None:
     assert why_not_strict(Trace.open(create_trace(tmp_path / "trace", 1 << 16))) is None
 
 
+def test_a_full_trace_is_not_strict(tmp_path: Path) -> None:
+    """What the trace had no room for may have been such a call."""
+    many = ["cuDeviceGetCount"] * 600
+    done = run(calling(*many), Host(strict=True), directory=tmp_path / "run", check_strict=False, trace_size=1 << 16)
+    assert done.trace.dropped > 0
+    assert re.search(rf"the trace was full: {done.trace.dropped} records were dropped", done.not_strict or "")
+
+
 @pytest.mark.parametrize("reason", ["the host is strict, and so on", None])
 def test_discovery_has_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
     """A verdict over a run that was not strict has the run's reason among its findings, and is not as hoped."""

@@ -435,10 +435,14 @@ CUresult vgpu_cuStreamUpdateCaptureDependencies_v2(struct vgpu_process *process,
             return CUDA_ERROR_INVALID_VALUE;
         }
     }
-    if (flags == UPDATE_SET) {
-        set_dependencies(stream, NULL, 0);
-    }
-    return add_dependencies(stream, dependencies, numDependencies) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    /* The list may be the stream's own, as cuStreamGetCaptureInfo hands it out: it is freed when all has been read. */
+    CUgraphNode *before = stream->dependencies;
+    size_t kept = flags == UPDATE_ADD ? stream->dependency_count : 0;
+    stream->dependencies = NULL;
+    stream->dependency_count = 0;
+    int added = add_dependencies(stream, before, kept) && add_dependencies(stream, dependencies, numDependencies);
+    free(before);
+    return added ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult vgpu_cuStreamUpdateCaptureDependencies(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream,

@@ -49,9 +49,21 @@ int vgpu_graph_has_memory(const struct vgpu_graph *graph) {
     return 0;
 }
 
+/* Is `other` this graph, or somewhere in it? */
+static int is_in(const struct vgpu_graph *other, const struct vgpu_graph *graph) {
+    int found = other == graph;
+    for (size_t i = 0; i < graph->count && !found; i++) {
+        for (size_t j = 0; j < graph->nodes[i]->child_count && !found; j++) {
+            found = is_in(other, graph->nodes[i]->children[j]);
+        }
+    }
+    return found;
+}
+
+/* No graph can have itself in it. */
 static CUresult check_child(struct vgpu_process *process, const struct vgpu_graph *graph, CUgraph handle) {
     const struct vgpu_graph *child = vgpu_graph_find(process, handle);
-    if (child == NULL || child == graph) {
+    if (child == NULL || is_in(graph, child)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     return vgpu_graph_has_memory(child) ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
@@ -146,7 +158,11 @@ static CUresult put_kernel(struct vgpu_process *process, struct vgpu_node *node)
     if (count == 0) {
         return CUDA_SUCCESS;
     }
-    size_t size = function->facts->parameters[count - 1].offset + function->facts->parameters[count - 1].size;
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) { /* the code need not have them in order */
+        size_t end = (size_t)function->facts->parameters[i].offset + function->facts->parameters[i].size;
+        size = end > size ? end : size;
+    }
     void **pointers = calloc(count, sizeof(void *));
     char *values = calloc(1, size);
     node->owned[0] = pointers;

@@ -258,6 +258,13 @@ CUresult vgpu_cuDevResourceGenerateDesc(struct vgpu_process *process, struct vgp
     return CUDA_SUCCESS;
 }
 
+/* With all that is in it, also where it is the primary context that ends. */
+static void end_green(struct vgpu_process *process, struct vgpu_object *object) {
+    CUcontext context = ((struct green *)object)->context;
+    free(object);
+    vgpu_context_end(process, context);
+}
+
 CUresult vgpu_cuGreenCtxCreate(struct vgpu_process *process, struct vgpu_call *call, CUgreenCtx *phCtx,
                                CUdevResourceDesc desc, CUdevice dev, unsigned int flags) {
     int optional = process->image->driver.cuda_version >= FLAGS_OPTIONAL_FROM;
@@ -277,7 +284,7 @@ CUresult vgpu_cuGreenCtxCreate(struct vgpu_process *process, struct vgpu_call *c
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     green->object.kind = VGPU_OBJECT_GREEN;
-    green->object.end = vgpu_object_free;
+    green->object.end = end_green;
     green->object.context = vgpu_primary_retain(process, dev);
     green->part = resources->part;
     if (!vgpu_object_add(process, &green->object)) {
@@ -300,10 +307,8 @@ CUresult vgpu_cuGreenCtxDestroy(struct vgpu_process *process, struct vgpu_call *
     if (green == NULL) {
         return CUDA_ERROR_INVALID_CONTEXT;
     }
-    CUcontext context = green->context;
     CUdevice dev = green->part.device;
     vgpu_object_drop(process, &green->object);
-    vgpu_context_end(process, context);
     return vgpu_primary_release(process, dev);
 }
 

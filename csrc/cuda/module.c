@@ -297,6 +297,8 @@ CUresult vgpu_module_variable(struct vgpu_process *process, struct vgpu_module *
         free(*place);
         return result;
     }
+    /* Whatever context is current: it goes with the module's, that of a library with no context. */
+    vgpu_region_at(&process->cuda->memory, (*place)->address)->owner = module->object.context;
     (*place)->variable = variable;
     (*place)->next = module->places;
     module->places = *place;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cuda/model.h"
+#include "vgpu/raw.h"
 
 enum { ZEROS = 65536 };
 
@@ -38,9 +39,9 @@ static int by_kernel(int writing, void *ours, uint64_t address, uint64_t length)
     while (length > 0) {
         struct iovec here = {ours, length};
         struct iovec there = {(void *)(uintptr_t)address, length};
-        ssize_t done = writing ? process_vm_writev(getpid(), &here, 1, &there, 1, 0)
-                               : process_vm_readv(getpid(), &here, 1, &there, 1, 0);
-        if (done < 0 && errno != EFAULT) {
+        long number = writing ? SYS_process_vm_writev : SYS_process_vm_readv;
+        long done = vgpu_raw6(number, getpid(), (long)&here, 1, (long)&there, 1, 0);
+        if (done < 0 && done != -EFAULT) {
             memmove(writing ? there.iov_base : ours, writing ? ours : there.iov_base, length);
             return 1;
         }

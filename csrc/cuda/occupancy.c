@@ -87,8 +87,17 @@ CUresult vgpu_cuOccupancyMaxActiveBlocksPerMultiprocessor(struct vgpu_process *p
                                                                      dynamicSMemSize, 0);
 }
 
-/* The largest block among those that keep most threads at work. The program's function is asked for the shared memory
- * of a block while the lock is held: it must not call the driver (doc: it is a plain function of the size). */
+/* The program's function is called without the lock: it may call in, and another thread may unload the code. */
+static CUresult ask_shared(struct vgpu_process *process, CUoccupancyB2DSize ask, int block, size_t *shared,
+                           CUfunction handle, struct vgpu_function **function) {
+    CUdevice device;
+    vgpu_unlock(process);
+    *shared = ask(block);
+    vgpu_lock(process);
+    return find(process, handle, function, &device);
+}
+
+/* The largest block among those that keep most threads at work. */
 CUresult vgpu_cuOccupancyMaxPotentialBlockSizeWithFlags(struct vgpu_process *process, struct vgpu_call *call,
                                                         int *minGridSize, int *blockSize, CUfunction func,
                                                         CUoccupancyB2DSize blockSizeToDynamicSMemSize,
@@ -110,7 +119,13 @@ CUresult vgpu_cuOccupancyMaxPotentialBlockSizeWithFlags(struct vgpu_process *pro
     int best_blocks = 0;
     for (int size = up_to(largest, warp > 0 ? warp : 1); size > 0; size -= warp > 0 ? warp : 1) {
         int block = least(size, largest);
-        size_t shared = blockSizeToDynamicSMemSize != NULL ? blockSizeToDynamicSMemSize(block) : dynamicSMemSize;
+        size_t shared = dynamicSMemSize;
+        if (blockSizeToDynamicSMemSize != NULL) {
+            result = ask_shared(process, blockSizeToDynamicSMemSize, block, &shared, func, &function);
+        }
+        if (result != CUDA_SUCCESS) {
+            return result;
+        }
         int blocks = vgpu_occupancy(process, function, device, block, shared);
         if (blocks * block > best_blocks * best) {
             best = block;

@@ -3,6 +3,7 @@
  * The layout of a fat binary is not documented by NVIDIA; that of container and entries is as read from libggml-cuda.so
  * of CUDA 13 and as the project cuda-fatbin-decompression describes it. */
 #include "cuda/program.h"
+#include "vgpu/raw.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -214,10 +215,10 @@ static CUresult read_fatbin(struct vgpu_code code, struct vgpu_program *program)
 static int fetch(void *to, const void *from, size_t size) {
     struct iovec here = {to, size};
     struct iovec there = {(void *)(uintptr_t)from, size};
-    ssize_t done = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
-    if (done < 0 && (errno == EPERM || errno == ENOSYS)) {
+    long done = vgpu_raw6(SYS_process_vm_readv, getpid(), (long)&here, 1, (long)&there, 1, 0);
+    if (done == -EPERM || done == -ENOSYS) {
         memcpy(to, from, size);
-        done = (ssize_t)size;
+        done = (long)size;
     }
     return done >= 0 && (size_t)done == size;
 }

@@ -25,8 +25,8 @@ static void skip_space(struct text *text) {
             const char *end = memchr(text->at, '\n', left);
             text->at = end != NULL ? end : text->end;
         } else if (left >= 2 && text->at[0] == '/' && text->at[1] == '*') {
-            const char *end = strstr(text->at + 2, "*/");
-            text->at = end != NULL && end < text->end ? end + 2 : text->end;
+            const char *end = memmem(text->at + 2, left - 2, "*/", 2);
+            text->at = end != NULL ? end + 2 : text->end;
         } else {
             return;
         }

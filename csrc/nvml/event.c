@@ -31,6 +31,7 @@ enum { XID_OFF_THE_BUS = 79, NO_INSTANCE = -1, SLICE_MS = 5 };
 
 struct nvmlEventSet_st {
     struct nvmlEventSet_st *next;
+    uint32_t number; /* tells it from a later one at the same address */
     int system;
     unsigned long long types[VGPU_GPUS_MAX]; /* of GPU events that are recorded */
     unsigned long long system_types;
@@ -80,6 +81,7 @@ static nvmlReturn_t create(struct vgpu_process *process, int system, struct nvml
     if (set == NULL) {
         return NVML_ERROR_MEMORY;
     }
+    set->number = process->nvml->event_sets_made++;
     set->system = system;
     set->next = process->nvml->event_sets;
     process->nvml->event_sets = set;
@@ -177,13 +179,14 @@ static unsigned long long now_ms(void) {
     return (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000;
 }
 
-/* Waits with the process's lock free, a slice at a time, so that others can make what is waited for, and can free the
- * set. Which GPUs this call is about is kept over the others' calls. */
+/* Waits with the process's lock free, a slice at a time, so that others can make what is waited for, can free the set,
+ * and can shut NVML down. Which GPUs this call is about is kept over the others' calls. */
 static nvmlReturn_t wait(struct vgpu_process *process, struct nvmlEventSet_st *set, int system, unsigned int timeout,
                          next_event *next, uint32_t *gpu) {
     if (find(process, set, system) == NULL) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
+    uint32_t number = set->number;
     unsigned long long end = now_ms() + timeout;
     while (!next(process, set, gpu)) {
         if (now_ms() >= end) {
@@ -194,7 +197,7 @@ static nvmlReturn_t wait(struct vgpu_process *process, struct nvmlEventSet_st *s
         nanosleep(&(struct timespec){.tv_nsec = SLICE_MS * 1000000L}, NULL);
         vgpu_lock(process);
         process->about = about;
-        if (find(process, set, system) == NULL) {
+        if (process->nvml->references == 0 || find(process, set, system) == NULL || set->number != number) {
             return NVML_ERROR_UNINITIALIZED;
         }
     }
@@ -262,8 +265,10 @@ nvmlReturn_t vgpu_nvmlSystemRegisterEvents(struct vgpu_process *process, struct 
     if (find(process, request->set, 1) == NULL || (request->eventTypes & ~(unsigned long long)SYSTEM_ALL) != 0) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
+    if (request->set->system_types == 0) {
+        request->set->removed = removed_gpus(process);
+    }
     request->set->system_types |= request->eventTypes;
-    request->set->removed = removed_gpus(process);
     return NVML_SUCCESS;
 }
 
@@ -281,6 +286,9 @@ nvmlReturn_t vgpu_nvmlSystemEventSetWait(struct vgpu_process *process, struct vg
     }
     uint32_t i;
     nvmlReturn_t result = wait(process, request->set, 1, request->timeoutms, next_binding, &i);
+    if (result != NVML_SUCCESS && result != NVML_ERROR_TIMEOUT) {
+        return result;
+    }
     request->numEvent = 0;
     while (result == NVML_SUCCESS) {
         const struct vgpu_gpu *gpu = vgpu_image_gpu(process->image, i);

@@ -180,6 +180,7 @@ static struct answer pages_field(struct vgpu_process *process, const struct vgpu
 static struct answer field(struct vgpu_process *process, nvmlDevice_t device, const struct vgpu_gpu *gpu,
                            unsigned int id, unsigned int scope) {
     enum { MEMORY_TEMPERATURE = 82, MEMORY_SENSOR = 1, PCIE_REPLAYS = 94, MIG_QUERY = 199, FIELDS = 310 };
+    enum { POWER_AVERAGE = 185 };
     if (id == 0 || id >= FIELDS) {
         return refused(NVML_ERROR_INVALID_ARGUMENT);
     }
@@ -195,6 +196,9 @@ static struct answer field(struct vgpu_process *process, nvmlDevice_t device, co
     }
     if (id == MEMORY_TEMPERATURE) {
         return property(process, gpu, VGPU_PROPERTY_TEMPERATURE, MEMORY_SENSOR);
+    }
+    if (id == POWER_AVERAGE && !vgpu_nvml_is_since(gpu, 8, 6)) {
+        return refused(NVML_ERROR_NOT_SUPPORTED); /* Ampere, but not GA100, and newer (doc) */
     }
     if (id == 83 || is_within(id, 185, 192)) {
         return asked(process, device, id);

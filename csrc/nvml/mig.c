@@ -171,11 +171,20 @@ nvmlReturn_t vgpu_nvmlDeviceGetMigMode(struct vgpu_process *process, struct vgpu
     return vgpu_nvml_say(call, gpu, pendingMode, vgpu_nvml_get_or(process, gpu, VGPU_PROPERTY_MIG_NEXT, 0, mode));
 }
 
+static int has_instances(struct vgpu_process *process, const struct vgpu_gpu *gpu) {
+    struct nvmlGpuInstance_st *instances = vgpu_nvml_instances(process, gpu);
+    for (uint32_t i = 0; instances != NULL && i < VGPU_NVML_INSTANCES; i++) {
+        if (instances[i].used) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Before Hopper the mode waits for a reset of the GPU (MIG User Guide); it is in the way of nobody's instances. */
 nvmlReturn_t vgpu_nvmlDeviceSetMigMode(struct vgpu_process *process, struct vgpu_call *call, nvmlDevice_t device,
                                        unsigned int mode, nvmlReturn_t *activationStatus) {
     const struct vgpu_gpu *gpu;
-    nvmlDevice_t mig;
     nvmlReturn_t refusal = vgpu_nvml_settable(process, device, &gpu);
     if (refusal == NVML_ERROR_INVALID_ARGUMENT || activationStatus == NULL || mode > 1) {
         return NVML_ERROR_INVALID_ARGUMENT;
@@ -192,7 +201,7 @@ nvmlReturn_t vgpu_nvmlDeviceSetMigMode(struct vgpu_process *process, struct vgpu
         vgpu_nvml_unset(process, gpu, VGPU_PROPERTY_MIG_NEXT, 0);
         return NVML_SUCCESS;
     }
-    if (gpu->processes.count > 0 || vgpu_nvml_nth_mig(process, gpu, 0, &mig) != NULL) {
+    if (gpu->processes.count > 0 || has_instances(process, gpu)) {
         *activationStatus = NVML_ERROR_IN_USE;
         return vgpu_nvml_set(process, gpu, VGPU_PROPERTY_MIG_NEXT, 0, mode);
     }

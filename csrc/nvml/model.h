@@ -16,6 +16,7 @@ struct vgpu_nvml {
     char handles[VGPU_GPUS_MAX];         /* the address of byte i is the handle of GPU i; nothing is ever read there */
     struct vgpu_nvml_settings *settings; /* ask.c: what setters have changed */
     struct nvmlEventSet_st *event_sets;  /* event.c */
+    uint32_t event_sets_made;            /* event.c */
     struct nvmlGpmSample_st *samples;    /* gpm.c */
     struct vgpu_nvml_mig *mig;           /* mig.c: made at its first use */
 };

@@ -84,7 +84,7 @@ struct nvmlDevicePowerMizerModes_v1_st {
 
 struct nvmlPowerValue_v2_st {
     unsigned int version;
-    unsigned int powerScope;
+    unsigned char powerScope;
     unsigned int powerValueMw;
 };
 

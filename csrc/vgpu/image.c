@@ -101,6 +101,9 @@ static const char *check_tables(const struct vgpu_image *image) {
         if (!text_fits(image, fault->function)) {
             return "damaged: a fault's function lies outside of the text";
         }
+        if (fault->gpu > image->gpus.count) {
+            return "damaged: a fault is for a GPU that is not there";
+        }
         if (((fault->flags & VGPU_FAULT_TEXT) != 0 && !text_fits(image, fault->text)) ||
             (fault->program != 0 && !text_fits(image, fault->program)) ||
             (fault->thread != 0 && !text_fits(image, fault->thread))) {

@@ -72,16 +72,13 @@ def test_ours_never_crash(recorded: Oracle) -> None:
 
 @pytest.mark.parametrize("run", oracle.RUNS)
 def test_the_seven_of_nvml(recorded: Oracle, run: oracle.RunName) -> None:
-    """The functions of NVML that answer something else than "uninitialised" are seven, and ours do so too.
-
-    On a host image, which is a machine with a driver, nvmlShutdown alone is meant to answer otherwise.
-    """
+    """The functions of NVML that answer something else than "uninitialised" are seven, and ours do so too."""
     special = [name for name, found in recorded.first.libraries["nvml"].sweep.items() if set(found) != {1}]
     assert len(special) == 7
     different = [
         name for name in special if codes(recorded.ours[run], "nvml", name) != codes(recorded.first, "nvml", name)
     ]
-    assert different == ([] if run == "transparent" else ["nvmlShutdown"])
+    assert different == []
 
 
 def test_nothing_stays_uninitialised(recorded: Oracle) -> None:

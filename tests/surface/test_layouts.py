@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,20 @@ from pycparser import c_ast, c_parser
 OURS = {
     "nvmlPciInfo_v1_t": "what NVML 1 knew of nvmlPciInfo_t",
     "nvmlPciInfo_v2_t": "what NVML 2 knew of nvmlPciInfo_t",
+}
+
+# Members that the header has under another name; of those named "of", which repeat an older struct, the first one.
+RENAMED = {
+    "CUgraphNodeParams.memcpy.of": "memcpy.copyParams",
+    "CUgraphNodeParams.memset.of": "memset.dst",
+    "CUgraphNodeParams.host.of": "host.fn",
+    "CUgraphNodeParams.event": "eventRecord",
+    "CUgraphNodeParams.event.event": "eventRecord.event",
+    "CUgraphNodeParams.event.ctx": "eventRecord.ctx",
+    "CUgraphNodeParams.extSemSignal.of": "extSemSignal.extSemArray",
+    "CUgraphNodeParams.extSemWait.of": "extSemWait.extSemArray",
+    "CUstreamBatchMemOpParams.waitValue.value": "waitValue.value64",
+    "CUstreamBatchMemOpParams.writeValue.value": "writeValue.value64",
 }
 
 
@@ -52,7 +66,7 @@ def _members(body: c_ast.Node, before: str = "") -> Iterator[str]:
     for member in body.decls:
         inner = member.type.type if isinstance(member.type, c_ast.TypeDecl) else None
         is_struct = isinstance(inner, c_ast.Struct | c_ast.Union) and inner.decls is not None
-        if member.name is not None:
+        if member.name is not None and not member.name.startswith("own_"):  # in what the header calls padding
             yield before + member.name
         elif isinstance(member.type, c_ast.Struct | c_ast.Union):
             yield from _members(member.type, before)
@@ -60,16 +74,20 @@ def _members(body: c_ast.Node, before: str = "") -> Iterator[str]:
             yield from _members(inner, f"{before}{member.name}.")
 
 
-def layout(structs: list[Struct], includes: list[str], *flags: str) -> dict[str, tuple[int, int]]:
-    """Offset and size, in bytes, of each struct and member, as the compiler has them."""
+def layout(
+    structs: list[Struct], includes: list[str], *flags: str, renamed: Mapping[str, str] = RENAMED
+) -> dict[str, tuple[int, int]]:
+    """Offset and size, in bytes, of each struct and member, as the compiler has them.
+
+    Of a repeated older struct only the offset counts: the header has its members one by one.
+    """
     lines = [f"#include {include}" for include in ("<stdio.h>", "<stddef.h>", *includes)] + ["int main(void) {"]
     for struct in structs:
         lines.append(f'printf("{struct.name} 0 %zu\\n", sizeof({struct.name}));')
-        lines += [
-            f'printf("{struct.name}.{member} %zu %zu\\n", offsetof({struct.name}, {member}), '
-            f"sizeof((({struct.name} *)0)->{member}));"
-            for member in struct.members
-        ]
+        for member in struct.members:
+            path = renamed.get(f"{struct.name}.{member}", member)
+            size = "(size_t)0" if member.endswith(".of") else f"sizeof((({struct.name} *)0)->{path})"
+            lines.append(f'printf("{struct.name}.{member} %zu %zu\\n", offsetof({struct.name}, {path}), {size});')
     lines.append("return 0; }")
     with tempfile.TemporaryDirectory() as name:
         source, program = Path(name) / "layout.c", Path(name) / "layout"
@@ -95,7 +113,7 @@ def theirs(api: str, release: Headers, structs: list[Struct]) -> dict[str, tuple
 def ours(api: str, structs: list[Struct]) -> dict[str, tuple[int, int]]:
     """The layout as the shims have it."""
     includes = [f'"{path.relative_to(CSRC)}"' for path in sorted((CSRC / api).glob("*.h"))]
-    return layout(structs, includes, f"-I{CSRC}")
+    return layout(structs, includes, f"-I{CSRC}", renamed={})
 
 
 @pytest.mark.parametrize("api", ["cuda", "nvml"])

@@ -1,6 +1,7 @@
 """`vgpu-harness conform`: do libraries keep the rules of the CUDA driver API and of NVML."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,10 +120,17 @@ def _recorded(
     from vgpu_harness.conformance.compare import compare
     from vgpu_harness.conformance.record import Recording, record
 
-    if to is not None and not to.parent.is_dir():
+    if to is not None and not os.path.isdir(to.parent):  # noqa: PTH112 - Path's raises where folders cannot be searched
         raise RunError(f"{to}: cannot be written: there is no directory {to.parent}; make it, or name another one")
+    if to is not None and os.path.isdir(to):  # noqa: PTH112
+        raise RunError(f"{to}: cannot be written: it is a directory; name a file in it")
     other = None if against is None else Recording.read(against)
     paths = {api: subject.path for api, subject in chosen.items()}
+    if other is not None and not set(other.libraries) & set(paths):
+        raise RunError(
+            f"{against}: has recorded {' and '.join(other.libraries) or 'nothing'}, and there is a library for "
+            f"{' and '.join(paths)} here: there is nothing to compare; give the other recording, or the other library"
+        )
     shown = next((subject.host for subject in chosen.values() if subject.host is not None), None)
     recording = record(paths.get("cuda"), paths.get("nvml"), shown, sandboxed=sandboxed)
     if to is not None:

@@ -6,6 +6,8 @@ no request meets what an earlier one has left.
 """
 
 import contextlib
+import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from vgpu_harness.conformance.api import Api, Broken, Cuda, Nvml
 from vgpu_harness.conformance.library import Library, Missing
+from vgpu_harness.conformance.result import signal_name
 from vgpu_harness.conformance.rule import all_rules, load
 from vgpu_harness.errors import RunError, VgpuHarnessError
 
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
 
 _SAID = 600
 """Characters of a message that are kept: a wrong count can make a list in it very long."""
+
+_FIRST_OWN_FD = 64
+"""A library that writes to descriptors that are not its own tries the low ones."""
+
+_PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 APIS: dict[str, type[Api]] = {"cuda": Cuda, "nvml": Nvml}
 
@@ -74,7 +82,10 @@ def _do(request: dict[str, Any], tell: _Teller) -> dict[str, Any]:
     host = None if request["host"] is None else _host(request["host"])
     api = APIS[request["api"]](library, host, tell, request["silence"])
     if request["rule"] is None:
-        return _probe(api)
+        try:
+            return _probe(api)
+        except Missing as missing:
+            return {"verdict": "missing", "message": f"does not export {missing}"}
     rule = all_rules()[request["rule"]]
     absent = [name for name in rule.functions if not library.has(name)]
     if absent:
@@ -102,7 +113,8 @@ def _in_child(request: dict[str, Any], pipe: int) -> None:
         os.environ.pop(name, None)
     if request["image"] is not None:
         os.environ["VGPU_HOST"] = request["image"]
-    tell = _Teller(pipe)
+    tell = _Teller(fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, _FIRST_OWN_FD))
+    os.close(pipe)
     tell(_do(request, tell))
 
 
@@ -136,7 +148,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     # What a rule has forked is in the child's group, and goes with it.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
-    lines = [json.loads(line) for line in said.split(b"\n") if line.endswith(b"}")]
+    lines = _lines(said)
     calls = _calls(lines)
     result = _ended(lines, status, in_time, request["timeout"], calls)
     return result | {"calls": calls, "seconds": round(time.monotonic() - started, 4)}
@@ -160,6 +172,16 @@ def _listen(child: int, pipe: int, deadline: float) -> tuple[bytes, bool]:
     finally:
         os.close(process)
     return said, False
+
+
+def _lines(said: bytes) -> list[dict[str, Any]]:
+    """What the child has told; a line that its end has cut, or that is the library's own, is none."""
+    lines = []
+    for line in said.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            lines += [told] if isinstance(told, dict) else []
+    return lines
 
 
 def _calls(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,8 +211,20 @@ def _ended(
     if not in_time:
         return {"verdict": "hung", "message": f"{where}: killed after {timeout:g} s"}
     if status < 0:
-        return {"verdict": "crashed", "message": f"{where}: {signal.Signals(-status).name}"}
+        return {"verdict": "crashed", "message": f"{where}: {signal_name(-status)}"}
     return {"verdict": "crashed", "message": f"{where}: the process exited with status {status}"}
+
+
+def _end_strays() -> None:
+    """Ends what a library has started and moved to a group of its own: this process is its parent by now."""
+    children = Path("/proc/thread-self/children")
+    while pids := children.read_text().split() if children.exists() else []:
+        for pid in map(int, pids):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                return  # outside of the sandbox it can have become somebody else
+            os.waitpid(pid, 0)
 
 
 def _answer(said: dict[str, Any]) -> None:
@@ -235,8 +269,11 @@ def main(argv: list[str]) -> None:
     _answer({"verdict": "ready"})
     gc.freeze()
     gc.disable()
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for line in sys.stdin:
-        _answer(serve(json.loads(line)))
+        result = serve(json.loads(line))
+        _end_strays()
+        _answer(result)
 
 
 if __name__ == "__main__":

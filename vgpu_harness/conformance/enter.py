@@ -51,6 +51,7 @@ def enter(keep: Iterable[str] = (), show: Mapping[str, str] | None = None) -> No
     """
     libc = ctypes.CDLL(None, use_errno=True)
     root = os.geteuid() == 0
+    os.umask(0o022)  # what is made here on the way to what is shown has to be searched by nobody
     _own_namespaces(libc, root=root)
     _step(libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "make mounts private", "")
     devices = {path: _opened(path) for path in _nodes()}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vgpu_harness.conformance import sandbox
+from vgpu_harness.conformance.result import signal_name
 from vgpu_harness.errors import RunError, ShimError
 from vgpu_harness.shims.elf import opened
 from vgpu_harness.shims.paths import available, client_path
@@ -31,16 +32,15 @@ BUFFERS_AT = 0x7EA0_1000_0000
 
 Programs have nothing there, and the sanitizers of GCC and Clang allow it."""
 
-CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP", "timeout"})
-
 _STT_FUNC, _STT_GNU_IFUNC, _SYMBOL_BYTES, _INFO_AT = 2, 10, 24, 4
+_ANSWERED = ("call ", "text ", "resolve ", "aliases")
 _PATIENCE = 1800.0
 _LIBRARY, _PROBER, _IMAGE = "/tmp/library", "/tmp/prober", "/tmp/host.image"  # noqa: S108 - of the sandbox
 
 
 def is_crash(answer: Answer) -> bool:
     """Did the call end its process, or never come back?"""
-    return answer in CRASHES or (isinstance(answer, str) and answer.startswith("exit "))
+    return isinstance(answer, str) and answer.startswith(("SIG", "signal ", "timeout", "exit "))
 
 
 def functions_of(api: Api, library: Path) -> list[str]:
@@ -124,7 +124,14 @@ class Prober:
             if str(place) in complaint:
                 raise ShimError(f"{self.library}: cannot be loaded: {complaint}; give a 64-bit x86-64 shared library")
             raise RunError(f"{self.library}: could not be asked: {complaint}")
-        return done.stdout.splitlines()
+        answers = done.stdout.split("\n")[:-1]
+        wanted = sum(task.startswith(_ANSWERED) for task in job)
+        if len(answers) != wanted:
+            raise RunError(
+                f"{self.library}: could not be asked: {len(answers)} answers for {wanted} questions; "
+                "does loading it end the process?"
+            )
+        return answers
 
 
 def parsed(line: str) -> tuple[Answer, list[bytes]]:
@@ -135,7 +142,7 @@ def parsed(line: str) -> tuple[Answer, list[bytes]]:
         return int(code), [bytes.fromhex(output) for output in outputs]
     if kind == "signal":
         number = int(rest)
-        return "timeout" if number == signal.SIGALRM else signal.Signals(number).name, []
+        return "timeout" if number == signal.SIGALRM else signal_name(number), []
     return line, []
 
 

@@ -1,5 +1,6 @@
 """What came of a rule."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,14 @@ class Verdict(Enum):
     HUNG = "hung"
     MISSING = "missing"
     NOT_RUN = "not run"
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; "signal 37" for one that has none, as most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 BAD = frozenset({Verdict.FAILED, Verdict.CRASHED, Verdict.HUNG})

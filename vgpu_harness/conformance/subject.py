@@ -40,7 +40,11 @@ def subject(api: ApiName, library: Path | None, host: Host | None) -> Subject:
 
     own = shim_path(api)
     path = own if library is None else library.absolute()
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise ShimError(f"{path}: cannot be read: {error.strerror}; check its permissions and its folder's") from error
+    if not is_file:
         raise ShimError(f"{path}: is not a file; give the path of a lib{'cuda' if api == 'cuda' else 'nvidia-ml'}.so.1")
     if path.samefile(own):
         return Subject(path, host or Host(), adaptable=host is None)

@@ -84,6 +84,7 @@ class Suite:
         self._stack = contextlib.ExitStack()
         try:
             self._place = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vgpu-conform-")))
+            self._inside = self._place
             self._start()
         except BaseException:
             self._stack.close()
@@ -97,13 +98,16 @@ class Suite:
             line += ["--rules", str(file.absolute())]
         if self.sandbox and any(subject.foreign for subject in self.subjects.values()):
             self._place.chmod(0o755)  # the user in the sandbox reads the images there
-            line += ["--keep", str(self._place)]
+            self._inside = Path("/tmp/vgpu-conform")  # noqa: S108 - the sandbox's own /tmp
+            line += ["--keep", str(self._place), "--show", f"{self._inside}={self._place}"]
             for api, tested in self.subjects.items():
                 # Nobody may be unable to search the folders above the library's own.
-                self._paths[api] = f"/tmp/vgpu-{api}/{tested.path.name}"  # noqa: S108 - the sandbox's own /tmp
-                line += ["--show", f"/tmp/vgpu-{api}={tested.path.parent}"]  # noqa: S108
+                library = tested.path.resolve()
+                self._paths[api] = f"/tmp/vgpu-{api}/{library.name}"  # noqa: S108 - the sandbox's own /tmp
+                line += ["--show", f"/tmp/vgpu-{api}={library.parent}"]  # noqa: S108
             shown = [self._show(subject.host) for subject in self.subjects.values()]
-            line += [word for host in shown if host is not None for word in ("--host", host.file)]
+            files = [str(self._place / Path(host.file).name) for host in shown if host is not None]
+            line += [word for file in files for word in ("--host", file)]
         self._worker = worker = subprocess.Popen(
             line,
             stdin=subprocess.PIPE,
@@ -163,8 +167,14 @@ class Suite:
             image = write_image(host, Tree(self._place, ()), self._place / f"{name}.image")
             file = self._place / f"{name}.toml"
             file.write_text(host.dump())
-            self._shown[key] = _Shown(str(image), str(file))
+            for written in (image, file):
+                written.chmod(0o644)  # whatever the umask is, nobody has to read it
+            self._shown[key] = _Shown(self._seen(image), self._seen(file))
         return self._shown[key]
+
+    def _seen(self, file: Path) -> str:
+        """The path by which the worker reads a file of `_place`: in the sandbox nobody may search its folders."""
+        return str(self._inside / file.name)
 
     def _request(self, api: ApiName, rule: str | None, shown: _Shown | None) -> dict[str, Any]:
         return {
@@ -234,7 +244,7 @@ class Suite:
         lying = host.model_copy(update={"faults": (FunctionFault(function=function, **how), *host.faults)})
         image = self._place / "lie.image"
         write_image(lying, Tree(self._place, ()), image)
-        return self._result(rule, request | {"image": str(image)})
+        return self._result(rule, request | {"image": self._seen(image)})
 
     def run(self, rules: Iterable[Rule]) -> Iterator[Result]:
         """Tries rules one after the other, those whose API has a subject."""
@@ -245,6 +255,8 @@ class Suite:
 
 def _no_gpu(probe: Mapping[str, Any]) -> str:
     """What a probe says against rules that need a GPU."""
+    if probe["verdict"] == "missing":
+        return f"no GPU (the library {probe['message']})"
     if probe["verdict"] != "probed":
         return f"no GPU (the initialisation {probe['verdict']} {probe['message']})"
     if probe["code"] != 0:

@@ -72,6 +72,28 @@ def text_functions() -> frozenset[str]:
     return frozenset(found)
 
 
+@functools.cache
+def _arguments_and_result(function: str) -> tuple[tuple[Any, ...], Any]:
+    """The C types of an entry point of the CUDA or NVML shim, as cffi has them."""
+    from vgpu_harness._wire import ffi, lib
+
+    entry = ffi.typeof(getattr(lib, _CALL + function))
+    return entry.args, entry.result
+
+
+def _may_write(argument: Any) -> bool:
+    """Is it a pointer, and no handle, which is a pointer to a struct that nobody knows?"""
+    from vgpu_harness._wire import ffi
+
+    if argument.kind != "pointer" or argument.item.kind == "function":
+        return False
+    try:
+        ffi.sizeof(argument.item)
+    except ffi.error:
+        return bool(argument.item.kind == "void")
+    return True
+
+
 def _function(name: str) -> str:
     known = known_functions()
     if name not in known:
@@ -130,6 +152,8 @@ class FunctionFault(Model):
             raise wrong("both lost and value", "keep one of them")
         if self.function in file_functions():
             self._fits_a_file()
+        else:
+            self._fits_an_entry_point()
         if self.text is not None:
             self._has_text()
         return self
@@ -140,6 +164,18 @@ class FunctionFault(Model):
                 f"{self.function} is a file function: it has no value, text or gpu",
                 "give it result, an errno, or delay",
             )
+
+    def _fits_an_entry_point(self) -> None:
+        arguments, result = _arguments_and_result(self.function)
+        if self.result is not None and result.kind == "pointer":
+            raise wrong(
+                f"{self.function} answers a text, no result", "give it delay, crash = true, hang = true, or lost"
+            )
+        # The first argument of all is the simulated process.
+        if self.value is not None and not any(_may_write(argument) for argument in arguments[1:]):
+            raise wrong(f"{self.function} writes no number", "give it result, or take a function that answers one")
+        if self.output and self.value is None:
+            raise wrong(f"output {self.output} without value", "give the value that is to be written there")
 
     def _has_text(self) -> None:
         if "\0" in str(self.text):

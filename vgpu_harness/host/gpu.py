@@ -69,6 +69,11 @@ def default_serial(pci: str) -> str:
     return f"165{uuid5(NAMESPACE_URL, f'vgpu-harness:serial:{pci}').int % 10**10:010d}"
 
 
+def mig_name(gpu: str, profile: str) -> str:
+    """The name of a MIG device of a GPU of that name, as both APIs answer it."""
+    return f"{gpu} MIG {profile}"
+
+
 def default_pci(i: int) -> str:
     """The PCI address of the GPU at position `i` of a host, where none is given."""
     return f"0000:00:{5 + i:02x}.0"
@@ -152,6 +157,7 @@ class Gpu(Model):
         if errors:
             raise ValidationError.from_exception_data("Gpu", errors)
         self._check_places()
+        self._check_mig_devices()
         return self
 
     def _no_such_profile(self, name: str) -> Any:
@@ -177,6 +183,22 @@ class Gpu(Model):
                 f"MIG devices that do not fit together: {', '.join(names)}",
                 "take fewer or smaller ones, or another start; `nvidia-smi mig -lgipp` of a real GPU shows the places",
             )
+
+    def _check_mig_devices(self) -> None:
+        rows = {row.name: row for row in self.model.mig}
+        for i, mig in enumerate(self.mig):
+            taken = sum(process.memory_mib for process in self.process if process.mig == i)
+            if taken > rows[mig.profile].memory_mib:
+                raise wrong(
+                    f"the processes on mig[{i}] use {taken} MiB, a {mig.profile} has {rows[mig.profile].memory_mib}",
+                    "lower their memory_mib, or take a larger MIG device",
+                )
+            name = mig_name(self.name, mig.profile)
+            if len(name.encode()) > NAME_BYTES:
+                raise wrong(
+                    f"the name {name!r} of mig[{i}] is {len(name.encode())} bytes long",
+                    f"give the GPU a shorter name: {NAME_BYTES} bytes are the most",
+                )
 
     def _placed(self) -> list[MigDevice] | None:
         slices = max((row.memory_slices for row in self.model.mig), default=0)

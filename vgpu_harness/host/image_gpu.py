@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vgpu_harness.host.gpu import Gpu, GpuProcess
+from vgpu_harness.host.gpu import Gpu, GpuProcess, mig_name
 from vgpu_harness.host.mig import MEMORY_SLICES, default_mig_uuid
 from vgpu_harness.host.profile import attribute_ids
 from vgpu_harness.host.properties import merged, property_ids, text_ids
@@ -176,7 +176,7 @@ def _fill_migs(out: Any, gpu: Gpu, tables: GpuTables, text: Text) -> None:
     for i, device in enumerate(gpu.mig_devices):
         row, wanted = device.profile, gpu.mig[device.order]
         tables.migs.rows[i] = {
-            "name": f"{gpu.name} MIG {row.name}".encode(),
+            "name": mig_name(gpu.name, row.name).encode(),
             "uuid": _uuid_bytes(wanted.uuid or default_mig_uuid(gpu.uuid, device.order)),
             "gpu_instance": device.gpu_instance,
             "compute_instance": 0,

@@ -147,6 +147,12 @@ def _duplicates(gpus: tuple[Gpu, ...]) -> list[InitErrorDetails]:
             if other != i and key in given:
                 error = wrong(f"same {what} as gpu[{other}]", "give each GPU its own")
                 found.append(InitErrorDetails(type=error, loc=(i, key), input=value))
+    owner: dict[str, int] = {}
+    for i, gpu in enumerate(gpus):
+        for n, mig in enumerate(gpu.mig):
+            if mig.uuid is not None and owner.setdefault(mig.uuid, i) != i:
+                error = wrong(f"same UUID as a MIG device of gpu[{owner[mig.uuid]}]", "give each its own")
+                found.append(InitErrorDetails(type=error, loc=(i, "mig", n, "uuid"), input=mig.uuid))
     return found
 
 

@@ -50,6 +50,7 @@ def entries(value: Any) -> Entries:
     if isinstance(value, dict) and set(value) == _EVEN:
         return dict(enumerate(_even(value)))
     if isinstance(value, list | tuple):
+        _check_count(len(value))
         found = dict(enumerate(value))
     elif isinstance(value, dict):
         found = {_index(key): entry for key, entry in value.items()}
@@ -62,7 +63,13 @@ def _even(value: Mapping[str, Any]) -> range:
     high, low, step = (value[key] for key in ("high", "low", "step"))
     if any(type(part) is not int for part in (high, low, step)) or step < 1 or not 0 <= low <= high:
         raise wrong("is not a falling series", "write { high = 1980, low = 210, step = 15 }")
+    _check_count((high - low) // step + 1)
     return range(high, low - 1, -step)
+
+
+def _check_count(count: int) -> None:
+    if count > INDEX_MAX + 1:
+        raise wrong("has too many entries", f"write {INDEX_MAX + 1} or fewer")
 
 
 def _index(key: Any) -> int:

@@ -35,6 +35,11 @@ def unmodelled_calls(trace: Trace) -> dict[tuple[int, str], list[Record]]:
 def why_not_strict(trace: Trace) -> str | None:
     """Why a run on a strict host has failed, in words with the remedy; None if it has not."""
     calls = unmodelled_calls(trace)
+    if not calls and trace.dropped:
+        return (
+            f"the host is strict, and the trace was full: {trace.dropped} records were dropped, which may be calls of "
+            "functions without a model; raise trace_size (--trace-size)"
+        )
     if not calls:
         return None
     programs = {record.pid: record.text for record in trace.records if record.kind == Kind.INIT}

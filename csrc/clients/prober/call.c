@@ -79,7 +79,7 @@ static void arguments_read(const struct task *task, struct arguments *to) {
 }
 
 static uint64_t invoke(void *address, const uint64_t *a) {
-    alarm(call_seconds);
+    call_begins();
     uint64_t answer = ((function *)address)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11],
                                             a[12], a[13], a[14], a[15]);
     alarm(0);

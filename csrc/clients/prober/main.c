@@ -19,6 +19,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,12 +28,13 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "prober/prober.h"
 
-enum { WRONG_USAGE = 2, FIRST_OWN_FD = 64 };
+enum { WRONG_USAGE = 2, FIRST_OWN_FD = 64, LOAD_SECONDS = 60 };
 
 static struct task *tasks;
 static int task_count;
@@ -41,8 +43,8 @@ static const struct task *init, *versions;
 static struct line line;
 static int answers; /* stdout, as it was at the start */
 
-/* How many of a child's tasks are done; the child counts, and may end at any moment. */
-static volatile int *done;
+/* How many of a child's tasks are done, and calls begun; the child counts, and may end at any moment. */
+static volatile int *done, *begun;
 
 static void refuse(const char *what, const char *why) {
     fprintf(stderr, "vgpu-prober: %s: %s\n", what, why);
@@ -60,7 +62,7 @@ void line_add(struct line *to, const char *format, ...) {
 
 static void send(void) {
     for (size_t i = 0; i < line.length; i++) {
-        line.text[i] = line.text[i] == '\n' ? ' ' : line.text[i];
+        line.text[i] = (unsigned char)line.text[i] < ' ' ? ' ' : line.text[i];
     }
     line.text[line.length++] = '\n';
     for (size_t sent = 0; sent < line.length;) {
@@ -110,6 +112,10 @@ static struct task read_task(char *from) {
             }
         }
         task.words[task.count++] = word;
+        if (task.count == 1 && strcmp(word, "library") == 0 && *kept != '\0') {
+            task.words[task.count++] = kept; /* a path may have spaces */
+            break;
+        }
     }
     return task;
 }
@@ -138,7 +144,9 @@ static void prepare(void) {
         } else if (is(task, "seconds") && task->count == 2) {
             call_seconds = (unsigned)atoi(task->words[1]);
         } else if (is(task, "library") && task->count == 2) {
+            alarm(LOAD_SECONDS);
             library = dlopen(task->words[1], RTLD_NOW | RTLD_LOCAL);
+            alarm(0);
             if (library == NULL) {
                 refuse(task->words[1], dlerror());
             }
@@ -164,8 +172,14 @@ static void silence(int first, int last) {
     close(null);
 }
 
+void call_begins(void) {
+    (*begun)++;
+    alarm(call_seconds);
+}
+
 static void child(const struct task *first, int count, int after) {
     silence(STDERR_FILENO, STDERR_FILENO);
+    pid_t self = getpid();
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (after && init != NULL) {
@@ -187,6 +201,9 @@ static void child(const struct task *first, int count, int after) {
             call_do(library, task, &line);
         } else {
             line_add(&line, "not understood");
+        }
+        if (getpid() != self) {
+            _exit(0); /* the function has forked and come back twice: one answer is enough */
         }
         send();
         (*done)++;
@@ -211,6 +228,28 @@ static void end_strays(void) {
     }
 }
 
+/* Waits for a child's end, as `status` has it. It has its own alarm; but a library can ignore that, or stop its
+ * process: who begins no other call for longer than one may take is ended from here, as if by the alarm. */
+static int ended(pid_t pid) {
+    struct pollfd process = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    int status = 0, late = 0;
+    if (process.fd >= 0) {
+        int seen = *begun;
+        for (int ready = 0; ready != 1 && !late;) {
+            ready = poll(&process, 1, (int)(call_seconds + 1) * 1000);
+            late = ready == 0 && seen == *begun;
+            seen = *begun;
+        }
+        close(process.fd);
+    }
+    if (late) {
+        kill(pid, SIGKILL);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return late ? SIGALRM : status;
+}
+
 static void run(const struct task *first, int count, int after) {
     for (int from = 0; from < count; from += *done) {
         int status = 0;
@@ -222,8 +261,7 @@ static void run(const struct task *first, int count, int after) {
         if (pid == 0) {
             child(first + from, count - from, after);
         }
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-        }
+        status = ended(pid);
         end_strays();
         if (from + *done < count) {
             line.length = 0;
@@ -242,10 +280,11 @@ int main(void) {
     if (answers < 0) {
         refuse("stdout", strerror(errno));
     }
-    done = mmap(NULL, sizeof(*done), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    done = mmap(NULL, 2 * sizeof(*done), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (done == MAP_FAILED) {
         refuse("memory", strerror(errno));
     }
+    begun = done + 1;
     read_job();
     silence(STDIN_FILENO, STDOUT_FILENO);
     prepare();

@@ -30,6 +30,9 @@ int call_map(const char *address);
 /* A call that takes longer is ended, and its process with it. */
 extern unsigned call_seconds;
 
+/* Before each call: starts its time. */
+void call_begins(void);
+
 /* Does `call NAME ARGUMENT...` or `text NAME ARGUMENT...` and adds what came of it to the line. */
 void call_do(void *library, const struct task *task, struct line *line);
 

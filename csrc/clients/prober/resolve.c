@@ -72,7 +72,7 @@ static void ask(void *form, int second, const char *symbol, int version, int fla
     static char marker;
     void *pfn = &marker;
     int status = MARK;
-    alarm(call_seconds);
+    call_begins();
     int code = second ? ((second_form *)form)(symbol, &pfn, version, (uint64_t)flags, &status)
                       : ((first_form *)form)(symbol, &pfn, version, (uint64_t)flags);
     alarm(0);
