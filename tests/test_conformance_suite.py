@@ -307,6 +307,20 @@ def test_what_is_missing_can_be_allowed(results: dict[str, Result]) -> None:
     assert not as_hoped([results["good"], results["silent"]], allow_missing=True)
 
 
+def test_a_library_in_a_folder_that_may_not_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error that names the library and what is refused, and no traceback."""
+    is_file = Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.is_relative_to("/closed"):
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(ShimError, match=r"libcuda\.so\.1: cannot be read: Permission denied"):
+        subject("cuda", Path("/closed/libcuda.so.1"), None)
+
+
 def test_what_cannot_be_loaded_is_an_error(rules: Path, tmp_path: Path) -> None:
     """No file, a directory, or no library: a ShimError that names it."""
     text = tmp_path / "libcuda.so.1"
