@@ -110,8 +110,8 @@ MIB = 1 << 20
 
 
 def python(vgpu_run: MakeRun, code: str, host: Host | None = None) -> Run:
-    """Runs Python code on the simulated host; it must end well."""
-    run = vgpu_run([sys.executable, "-c", code], host=host)
+    """Runs Python code on the simulated host, a strict one if none is given; it must end well."""
+    run = vgpu_run([sys.executable, "-c", code], host=host or Host(strict=True))
     assert run.returncode == 0, run.explain()
     return run
 

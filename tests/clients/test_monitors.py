@@ -1,4 +1,7 @@
-"""nvitop and gpustat (PyPI) and nvtop (Debian), monitors of NVIDIA GPUs, unmodified."""
+"""nvitop and gpustat (PyPI) and nvtop (Debian), monitors of NVIDIA GPUs, unmodified.
+
+The hosts are strict: a function that they call and that has no model fails the run.
+"""
 
 import os
 import re
@@ -31,7 +34,7 @@ def program(name: str) -> str:
 
 def test_nvitop_shows_the_gpu(vgpu_run: MakeRun) -> None:
     """`nvitop -1`: name, bus id, versions, temperature, used and total memory, and the process on the GPU."""
-    run = vgpu_run([program("nvitop"), "-1"], host=Host(gpu=(GPU,)))
+    run = vgpu_run([program("nvitop"), "-1"], host=Host(strict=True, gpu=(GPU,)))
     assert run.returncode == 0, run.explain()
     assert re.search(r"Driver Version: 580\.95\.05 +CUDA Driver Version: 13\.0", run.stdout)
     assert "H100 80GB HBM3" in run.stdout
@@ -52,7 +55,7 @@ def test_nvitop_of_a_host_without_processes(vgpu_run: MakeRun) -> None:
 
 def test_gpustat_shows_the_gpu(vgpu_run: MakeRun) -> None:
     """`gpustat -cp`: one line with name, temperature, memory and the process with its memory."""
-    run = vgpu_run([program("gpustat"), "--no-color", "-cp", "--no-header"], host=Host(gpu=(GPU,)))
+    run = vgpu_run([program("gpustat"), "--no-color", "-cp", "--no-header"], host=Host(strict=True, gpu=(GPU,)))
     assert run.returncode == 0, run.explain()
     (line,) = run.stdout.strip().splitlines()
     assert re.match(r"\[0\] NVIDIA H100 80GB HBM3 *\| *61.C", line)
@@ -102,11 +105,12 @@ def screen_of(tmp_path: Path) -> Iterator[Callable[[Host, str], str]]:
         child.send("q")
         child.expect(pexpect.EOF)
         child.close()
+        assert child.exitstatus == 0
 
 
 def test_nvtop_shows_the_gpu(screen_of: Callable[[Host, str], str]) -> None:
     """In a terminal nvtop draws the GPU's name, temperature, power limit and memory."""
-    text = screen_of(Host(gpu=(GPU,)), "79.647Gi")
+    text = screen_of(Host(strict=True, gpu=(GPU,)), "79.647Gi")
     assert "NVIDIA H100 80GB HBM3" in text, text
     assert re.search(r"TEMP +61.C", text), text
     assert re.search(r"/ *700 W", text), text

@@ -53,8 +53,8 @@ def said(index: int, name: str, compute: str, mib: int) -> str:
 
 
 def test_the_default_host(devices: Callable[..., Run]) -> None:
-    """`found 1 CUDA devices`, description, PCI address, total and free memory are the host's."""
-    run = devices()
+    """`found 1 CUDA devices`, description, PCI address and memory are the host's; all that it calls has a model."""
+    run = devices(strict=True)
     assert run.returncode == 0, run.explain()
     assert run.stdout.splitlines() == [line(0, H100, "0000:00:05.0", H100_MIB)]
     assert run.stderr.splitlines() == [
