@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ settings.register_profile("random", max_examples=500, derandomize=False, **COMMO
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives all processes of a session one folder for the programs that tests compile, and takes it away again."""
+    # A shell has its background jobs ignore Ctrl-C; the programs that tests start are to hear it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if PROGRAMS not in os.environ:  # a worker of pytest-xdist has it from the controller
         os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="vgpu-test-programs-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(PROGRAMS), ignore_errors=True))
