@@ -105,7 +105,8 @@ def test_inspect_gpu(vgpu_run: MakeRun, libraries: Path) -> None:
     lines = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout).splitlines()
     assert "node-llama-cpp: 3.22.1" in lines, run.explain()
     assert "CUDA: available" in lines
-    assert f"CUDA devices: {H100}, NVIDIA GeForce RTX 4090" in lines
+    # The driver puts the fastest first: cores times clock.
+    assert f"CUDA devices: NVIDIA GeForce RTX 4090, {H100}" in lines
     gib = (81559 - 480 + 24564 - 354) / 1024
     assert f"CUDA free VRAM: 100% ({gib:.2f}GB/{gib:.2f}GB)" in lines
 
