@@ -212,7 +212,6 @@ def sanitize(session: nox.Session, kind: str) -> None:
         session.env["ASAN_OPTIONS"] = "detect_leaks=0"  # Python's own
         tests += ["-k", f"not ({PROGRAMS})"]
     session.run("pytest", f"--hypothesis-profile={PROFILE}", "-p", "no:xdist", *tests, *session.posargs)
-    session.env.pop("LD_PRELOAD", None)
     session.run("pytest", "-p", "no:cacheprovider", "tests/stress")
 
 
