@@ -44,7 +44,8 @@ def test_only_its_own_folders_can_be_written(tmp_path: Path) -> None:
     ]
     done = inside("/bin/sh", "-c", TRY, "sh", *places, *own, keep=[tmp_path])
     written = done.stdout.split()
-    assert own <= set(written) <= own | {f"/dev/{NAME}"}
+    home = {places[1]} if Path.home().is_relative_to("/tmp") else set()  # that is below the sandbox's own /tmp
+    assert own <= set(written) <= own | home | {f"/dev/{NAME}"}
     assert not any(NAME in names for names in listing().values())
     assert list(tmp_path.iterdir()) == []
 
