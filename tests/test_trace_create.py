@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from vgpu_harness._wire import ffi
 from vgpu_harness.errors import TraceError
+from vgpu_harness.run import run
 from vgpu_harness.shims.build import build_id
-from vgpu_harness.trace import MINIMUM_SIZE, Trace, create_trace
+from vgpu_harness.trace import MINIMUM_SIZE, Trace, create_trace, release_unused
 
 
 def test_a_new_trace_is_allocated_whole_and_empty(tmp_path: Path) -> None:
@@ -23,6 +25,40 @@ def test_a_new_trace_is_allocated_whole_and_empty(tmp_path: Path) -> None:
     assert (trace.records, trace.torn, trace.dropped, trace.used) == ([], 0, 0, 0)
     assert trace.capacity == ((1 << 20) - 4096) // 128
     assert trace.build_id == build_id()
+
+
+def test_a_run_gives_back_the_blocks_that_no_record_needed(tmp_path: Path) -> None:
+    """After the run the file has its size and its records, and takes no more of the disk than these."""
+    result = run(["true"], directory=tmp_path / "run", trace_size=64 << 20)
+    facts = result.trace_path.stat()
+    assert facts.st_size == 64 << 20
+    assert facts.st_blocks * 512 < 1 << 20
+    assert result.trace.capacity == ((64 << 20) - 4096) // 128
+    assert len(result.trace) > 5
+
+
+def test_giving_blocks_back_keeps_every_byte(tmp_path: Path) -> None:
+    """A full trace, a file that is none and a missing one are left alone; of an empty one only the header stays."""
+    path = create_trace(tmp_path / "trace", 1 << 20)
+    before = path.read_bytes()
+    release_unused(path)
+    assert path.read_bytes() == before
+    assert path.stat().st_blocks * 512 <= 8192
+    full = create_trace(tmp_path / "full", 1 << 20)
+    at = ffi.offsetof("struct vgpu_trace_header", "next")
+    with full.open("r+b") as file:
+        file.seek(at)
+        file.write((1 << 40).to_bytes(8, "little"))
+    blocks = full.stat().st_blocks
+    release_unused(full)
+    assert full.stat().st_blocks == blocks
+    other = tmp_path / "other"
+    other.write_bytes(b"\0" * (1 << 20))
+    blocks = other.stat().st_blocks
+    release_unused(other)
+    assert other.stat().st_blocks == blocks
+    release_unused(tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
 
 
 def test_a_size_below_the_minimum_is_refused(tmp_path: Path) -> None:

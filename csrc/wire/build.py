@@ -16,9 +16,19 @@ text = re.sub(r"static inline [^{;]*\{.*?\n\}", "", text, flags=re.DOTALL)
 
 ffibuilder = FFI()
 ffibuilder.cdef(text, override=True)
+# fallocate(2), which Python's os has not: the trace gives blocks back that no record needed.
+ffibuilder.cdef(
+    """
+    #define FALLOC_FL_KEEP_SIZE ...
+    #define FALLOC_FL_PUNCH_HOLE ...
+    int fallocate(int descriptor, int mode, int64_t offset, int64_t length);
+    """
+)
 ffibuilder.set_source(
     "vgpu_harness._wire",
     """
+    #define _GNU_SOURCE
+    #include <fcntl.h>
     #include "wire/cdef.h"
     """,
 )

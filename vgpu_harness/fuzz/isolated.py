@@ -22,7 +22,7 @@ from vgpu_harness.host import Host, Tree, write_image
 from vgpu_harness.run.delivery import deliver
 from vgpu_harness.run.environment import build_environment
 from vgpu_harness.shims.build import check_fresh
-from vgpu_harness.trace import create_trace
+from vgpu_harness.trace import create_trace, release_unused
 
 TIMEOUT = 10.0
 """Seconds that a sequence has unless told otherwise."""
@@ -133,6 +133,8 @@ class Executor:
         if self._running is not None:
             self._running.close()
             self._running = None
+            if self._trace is not None:
+                release_unused(self._trace)
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None

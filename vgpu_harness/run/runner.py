@@ -18,7 +18,7 @@ from vgpu_harness.run.strict import wants_strict, why_not_strict
 from vgpu_harness.run.verify import find_out
 from vgpu_harness.shims.build import check_fresh
 from vgpu_harness.shims.paths import shim_path
-from vgpu_harness.trace import DEFAULT_SIZE, create_trace
+from vgpu_harness.trace import DEFAULT_SIZE, create_trace, release_unused
 
 
 class NotMappedError(RunError):
@@ -210,6 +210,7 @@ def run(
     except (RefusedError, ShimError):
         _remove_new(path, before)
         raise
+    release_unused(trace_path)
     result = _result(child, delivered, environment, audit)
     if wants_strict(described):
         result = replace(result, not_strict=why_not_strict(result.trace))

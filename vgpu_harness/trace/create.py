@@ -1,7 +1,8 @@
 """Making the trace file of a run: all its blocks are on the disk before the first program starts.
 
 A shim writes through a shared mapping. In a sparse file on a full disk that store is answered with SIGBUS, which would
-kill the program under test; hence posix_fallocate, here and nowhere else.
+kill the program under test; hence posix_fallocate, here and nowhere else. When the last writer is gone, the blocks that
+no record needed go back.
 """
 
 import contextlib
@@ -71,3 +72,23 @@ def create_trace(path: str | os.PathLike[str], size: int = DEFAULT_SIZE) -> Path
             "free some space, give a smaller --trace-size, or another place"
         ) from error
     return target
+
+
+def release_unused(path: str | os.PathLike[str]) -> None:
+    """Gives the blocks behind the last record back to the disk; content and size of the file stay as they are.
+
+    For a trace that nobody writes to any more. Where there is no such file, it is no trace, or its file system has no
+    holes, nothing is done: what is recorded matters, and reading it says what is wrong.
+
+    Args:
+        path: the trace.
+    """
+    with contextlib.suppress(OSError), Path(path).open("r+b") as file:
+        header = ffi.new("struct vgpu_trace_header *")
+        file.readinto(ffi.buffer(header))
+        if ffi.buffer(header.magic)[:] != MAGIC:
+            return
+        used = lib.VGPU_TRACE_HEADER_SIZE + min(header.next, header.capacity) * lib.VGPU_SLOT_SIZE
+        unused = os.fstat(file.fileno()).st_size - used
+        if unused > 0:
+            lib.fallocate(file.fileno(), lib.FALLOC_FL_PUNCH_HOLE | lib.FALLOC_FL_KEEP_SIZE, used, unused)
