@@ -104,6 +104,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def _apt(session: nox.Session, **packages: str) -> None:
+    """Installs the Debian packages of those programs that are missing; where that is not to be had, a test fails."""
+    missing = [package for program, package in packages.items() if shutil.which(program) is None]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing, external=True, silent=True)
+
+
 def _debian(session: nox.Session, name: str, component: str, files: dict[str, str]) -> Path:
     """A folder with one file of each Debian package; nothing is installed. A second run of the session finds it."""
     kept = Path(session.cache_dir).absolute() / f"debian-{name}"
@@ -132,8 +139,7 @@ def _node_modules(session: nox.Session) -> Path:
 def clients(session: nox.Session) -> None:
     """Programs and libraries that nobody here wrote run on the shims; docs/real-clients.md lists them."""
     _install(session, *REAL)
-    if shutil.which("lspci") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        session.run("apt-get", "install", "-y", "-q", "pciutils", external=True, silent=True)
+    _apt(session, lspci="pciutils")
     session.env["VGPU_CLIENTS_NODE_MODULES"] = str(_node_modules(session))
     session.env["VGPU_CLIENTS_NVTOP"] = str(_debian(session, "nvtop", "contrib", {"nvtop": "nvtop"}) / "nvtop")
     _pytest(session, "tests/clients", *session.posargs)
@@ -168,6 +174,7 @@ def newest(session: nox.Session) -> None:
 def oracle(session: nox.Session) -> None:
     """The shims against NVIDIA's own libraries, as Debian packages them, without a GPU; docs/oracle.md."""
     _install(session)
+    _apt(session, strace="strace", bwrap="bubblewrap")
     libraries = {"libcuda1": "libcuda.so.1", "libnvidia-ml1": "libnvidia-ml.so.1"}
     session.env["VGPU_ORACLE_LIBRARIES"] = str(_debian(session, "nvidia", "non-free", libraries))
     session.run("pytest", "tests/oracle", *session.posargs)  # in one process: the recordings take minutes
