@@ -39,7 +39,8 @@ BEFORE = r"""
         static int (*next)(const char *, int, int);                                                                    \
         next = next ? next : (int (*)(const char *, int, int))dlsym(RTLD_NEXT, #name);                                 \
         path = strcmp(path, "/proc/modules") == 0 ? "/dev/null" : path;                                                \
-        return next(strstr(path, "0000:00:05.0/config") != NULL && *CONFIG ? CONFIG : path, flags, mode);               \
+        int other = *CONFIG && strstr(path, "0000:00:05.0/config") != NULL;                                            \
+        return next(other ? CONFIG : path, flags, mode);                                                               \
     }
 BEFORE(open)
 BEFORE(open64)
