@@ -1,0 +1,74 @@
+"""What the four shims cost the start of a program: /bin/true with them preloaded, beside libraries that do nothing.
+
+The empty libraries have the same sonames and exports and are linked with the same options, so what is left is what the
+shims are, not that something is preloaded. Each configuration starts once a round, in random order, on one core.
+Usage: start.py [ROUNDS]
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from vgpu_harness.host import Host
+from vgpu_harness.run import deliver
+from vgpu_harness.run.environment import build_environment
+from vgpu_harness.shims.elf import read_elf
+from vgpu_harness.trace import create_trace
+
+PROGRAM = "/bin/true"
+BATCH = 20
+
+
+def empty(shim: Path, place: Path) -> Path:
+    """A library with a shim's exports, each of which does nothing."""
+    elf = read_elf(shim)
+    target, source = place / shim.name, place / f"{shim.name}.c"
+    source.write_text("".join(f"int {name}(void) {{ return -1; }}\n" for name in sorted(elf.exported) if name.isidentifier()))
+    flags = ["-shared", "-fPIC", "-O2", "-w", "-fno-builtin", "-Wl,-z,now", "-Wl,-z,relro"]
+    subprocess.run(["cc", *flags, f"-Wl,-soname,{elf.soname}", "-o", target, source], check=True)
+    return target
+
+
+def seconds(environment: Mapping[str, str]) -> float:
+    """One start and end, the mean of a batch."""
+    started = time.perf_counter()
+    for _ in range(BATCH):
+        os.waitpid(os.posix_spawn(PROGRAM, [PROGRAM], environment), 0)
+    return (time.perf_counter() - started) / BATCH
+
+
+def main(rounds: int) -> None:
+    """Prints the median, in microseconds, of each configuration, and its ratio to the empty libraries."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "empty").mkdir()
+        delivered = deliver(Host(), place)
+        image, trace = delivered.image, create_trace(place / "trace")
+        nothing = [str(empty(Path(shim), place / "empty")) for shim in delivered.preload]
+        environments = {
+            "nothing preloaded": build_environment(place),
+            "empty libraries": build_environment(place, preload=nothing),
+            "empty libraries again": build_environment(place, preload=nothing),
+            "shims": build_environment(place, preload=delivered.preload),
+            "shims, host and trace": build_environment(
+                place, host_image=image, trace=trace, preload=delivered.preload
+            ),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in environments}
+        for _ in range(rounds):
+            for name in random.sample(list(environments), len(environments)):
+                taken[name].append(seconds(environments[name]))
+        base = median(taken["empty libraries"])
+        for name, values in taken.items():
+            print(f"{name:24}{median(values) * 1e6:9.1f} us {median(values) / base:8.3f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 41)
