@@ -2,8 +2,8 @@
 #include "cuda/api.h"
 
 static const struct {
-    const char *name;
-    const char *base;
+    char name[VGPU_ENTRY_NAME_SIZE];
+    char base[VGPU_ENTRY_NAME_SIZE];
     int when;
     int since;
     int modelled;

@@ -9,9 +9,10 @@
 #include "cuda/model.h"
 #include "vgpu/image.h"
 
+/* Texts, not pointers to texts: ld.so has nothing to do for them at the start of a program that never asks. */
 static const struct {
-    const char *name;
-    const char *base;
+    char name[VGPU_ENTRY_NAME_SIZE];
+    char base[VGPU_ENTRY_NAME_SIZE];
     size_t length; /* of `base`: few have the same, so that few texts are compared */
     int since;     /* 0: the table does not have it */
     int twin;

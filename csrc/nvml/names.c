@@ -2,7 +2,7 @@
 #include "nvml/api.h"
 
 static const struct {
-    const char *name;
+    char name[VGPU_ENTRY_NAME_SIZE];
     int when;
     int modelled;
 } entries[] = {

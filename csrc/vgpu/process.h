@@ -9,6 +9,10 @@
 #include "vgpu/trace.h"
 #include "vgpu/wire.h"
 
+enum {
+    VGPU_ENTRY_NAME_SIZE = 64, /* bytes for an entry point's name in a list of them; the longest has 53 */
+};
+
 enum vgpu_image_state {
     VGPU_IMAGE_NONE = 0, /* VGPU_HOST is not set: the shim is transparent */
     VGPU_IMAGE_MAPPED = 1,
