@@ -141,6 +141,43 @@ class TestForWhom:
         assert name(process, second) == (0, "Riva 128")
         assert name(process, first) == sound
 
+    def test_a_refusal_for_one_gpu_comes_before_the_work(self, made: Made) -> None:
+        """What a fault for a GPU answers for is not done: no output, no memory freed, no callback."""
+        calls = {"cuStreamCreate": 2, "cuMemFree_v2": 0, "cuLaunchHostFunc": 46, "cuStreamQuery": 700}
+        faults = [{"function": name, "gpu": 0, "result": code, "times": 1} for name, code in calls.items()]
+        process = made(*faults)
+        assert lib.vgpu_call_cuCtxCreate_v2(process, ffi.new("CUcontext *"), 0, 0) == 0
+        poison = ffi.cast("CUstream", 0x5A5A)
+        stream, memory = ffi.new("CUstream *", poison), ffi.new("CUdeviceptr *")
+        assert (lib.vgpu_call_cuStreamCreate(process, stream, 0), stream[0]) == (2, poison)
+        assert lib.vgpu_call_cuStreamCreate(process, stream, 0) == 0
+        assert lib.vgpu_call_cuMemAlloc_v2(process, memory, 1 << 20) == 0
+        assert [lib.vgpu_call_cuMemFree_v2(process, memory[0]) for _ in range(3)] == [0, 0, 1], (
+            "the first freed nothing"
+        )
+        seen: list[int] = []
+        call = ffi.callback("void(void *)", lambda _data: seen.append(1))
+        got = [(lib.vgpu_call_cuLaunchHostFunc(process, stream[0], call, ffi.NULL), len(seen)) for _ in range(2)]
+        assert got == [(46, 0), (0, 1)]
+        assert [lib.vgpu_call_cuStreamQuery(process, stream[0]) for _ in range(2)] == [700, 0], "the stream is there"
+
+    def test_a_gpu_lost_with_a_result(self, made: Made) -> None:
+        """The call that loses its GPU answers the fault's code and does nothing."""
+        process = made({"function": "cuDevicePrimaryCtxRetain", "gpu": 1, "lost": 1, "result": 2}, gpus=2)
+        poison = ffi.cast("CUcontext", 0x5A5A)
+        context = ffi.new("CUcontext *", poison)
+        assert (lib.vgpu_call_cuDevicePrimaryCtxRetain(process, context, 1), context[0]) == (2, poison)
+        assert [cuda_name(process, i) for i in range(2)] == [0, 999]
+        assert lib.vgpu_call_cuDevicePrimaryCtxRetain(process, context, 0) == 0
+
+    def test_a_call_about_two_gpus(self, made: Made) -> None:
+        """A fault for either of the GPUs of a call takes it, and counts it once."""
+        peers = {"function": "cuDeviceCanAccessPeer", "result": 101}
+        process = made(peers | {"gpu": 1, "after": 1, "times": 1}, gpus=3)
+        out = ffi.new("int *")
+        pairs = [(0, 1), (2, 0), (1, 0), (0, 1)]
+        assert [lib.vgpu_call_cuDeviceCanAccessPeer(process, out, *pair) for pair in pairs] == [0, 0, 101, 0]
+
 
 class TestWhatTheyDo:
     def die(self, process: ffi.CData, *, wait: float = 5.0) -> int | None:

@@ -75,12 +75,6 @@ class TestFaults:
         assert traced.cuDeviceGetCount(ffi.NULL) == INVALID_VALUE
         assert traced.records()[0].faulted is False
 
-    @faults({"function": "cuDeviceGetName", "value": 7})
-    def test_a_text_has_no_value(self, traced):
-        """A call that answers no number is as it was."""
-        assert traced.name()[0] == SUCCESS
-        assert traced.records()[0].faulted is False
-
     @faults({"function": "cuDeviceGetPCIBusId", "text": "00000000:00:05.0"})
     def test_a_text_takes_the_place_of_the_models(self, traced):
         """The program gets the fault's text, and the record shows what it got."""

@@ -290,3 +290,36 @@ class TestSharedMemory:
         assert ours.poll(20)
         assert ours.recv()[0] == (MAP_FAILED, MAP_FAILED)
         child.join(20)
+
+
+def test_zeros_in_rows(cuda):
+    """A fill of rows with zeros leaves what lies between them, written or not, and knows no slow size."""
+    numbers, size, pitch, width = random.Random(7), 4 * MIB, 768, 500
+    address, wanted = allocate(cuda, size), bytearray(size)
+    for _ in range(12):
+        at = numbers.randrange(size - 70_000)
+        content = numbers.randbytes(numbers.randrange(1, 70_000))
+        assert write(cuda, address + at, content) == SUCCESS
+        wanted[at : at + len(content)] = content
+    rows = (size - 512) // pitch
+    assert cuda.cuMemsetD2D8_v2(address + 100, pitch, 0, width, rows) == SUCCESS
+    for i in range(rows):
+        wanted[100 + i * pitch : 100 + i * pitch + width] = bytes(width)
+    assert read(cuda, address, size) == wanted
+    huge = allocate(cuda, 32 * GIB)
+    assert write(cuda, huge + 16 * GIB, b"xy") == SUCCESS
+    assert cuda.cuMemsetD2D8_v2(huge, 512, 0, 1, 32 * GIB // 512) == SUCCESS
+    assert read(cuda, huge + 16 * GIB, 2) == b"\0y"
+
+
+def test_the_height_of_a_single_slice(cuda):
+    """It does not matter, however large it is (cuda.h: for slices alone)."""
+    address, back = allocate(cuda, 4096), ffi.new("unsigned char[64]")
+    assert write(cuda, address, bytes(range(128))) == SUCCESS
+    copy = ffi.new(
+        "CUDA_MEMCPY3D *",
+        {"srcMemoryType": 2, "srcDevice": address, "srcPitch": 64, "srcHeight": 2**63, "dstMemoryType": 1,
+         "dstHost": back, "dstPitch": 32, "dstHeight": 2**63, "WidthInBytes": 32, "Height": 2, "Depth": 1},
+    )  # fmt: skip
+    assert cuda.cuMemcpy3D_v2(copy) == SUCCESS
+    assert bytes(back) == bytes([*range(32), *range(64, 96)])

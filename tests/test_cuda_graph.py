@@ -1,12 +1,14 @@
 """Graphs in process: edges, copies, launches, what lives how long, and circles of any length."""
 
 import random
+import resource
+from pathlib import Path
 
 import pytest
 
 from vgpu_harness._wire import ffi
 
-SUCCESS, INVALID_VALUE, NOT_SUPPORTED = 0, 1, 801
+SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, NOT_SUPPORTED = 0, 1, 2, 801
 MIB = 1 << 20
 
 
@@ -174,8 +176,49 @@ class TestLife:
         cuda.cuMemGetInfo_v2(free, total)
         assert free[0] == before
 
+    def test_memory_deep_within(self, cuda):
+        """A graph with memory anywhere within cannot be cloned, nor be a part of another."""
+        graph, child, within = graph_of(cuda), graph_of(cuda), ffi.new("CUgraph *")
+        node = made(cuda, "cuGraphAddChildGraphNode", "CUgraphNode", graph, ffi.NULL, 0, child)
+        assert cuda.cuGraphChildGraphNodeGetGraph(node, within) == SUCCESS
+        params = ffi.new("CUDA_MEM_ALLOC_NODE_PARAMS *", {"bytesize": MIB})
+        made(cuda, "cuGraphAddMemAllocNode", "CUgraphNode", within[0], ffi.NULL, 0, params)
+        assert cuda.cuGraphClone(ffi.new("CUgraph *"), graph) == NOT_SUPPORTED
+        out = ffi.new("CUgraphNode *")
+        assert cuda.cuGraphAddChildGraphNode(out, graph_of(cuda), ffi.NULL, 0, graph) == NOT_SUPPORTED
+
+    def test_parameters_stay_where_there_is_no_memory(self, cuda):
+        """New parameters that there is no memory for leave the old ones in use."""
+        semaphores, kept = ffi.new("CUexternalSemaphore[1]"), ffi.new("CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *")
+        own = ffi.new("char[144]")  # one CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS
+        fields = {"extSemArray": semaphores, "paramsArray": ffi.cast("void *", own), "numExtSems": 1}
+        params = ffi.new("CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *", fields)
+        node = made(cuda, "cuGraphAddExternalSemaphoresSignalNode", "CUgraphNode", graph_of(cuda), ffi.NULL, 0, params)
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        params.numExtSems = 1 << 24
+        resource.setrlimit(resource.RLIMIT_AS, (size + (16 << 20), hard))
+        try:
+            code = cuda.cuGraphExternalSemaphoresSignalNodeSetParams(node, params)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert code == OUT_OF_MEMORY
+        assert cuda.cuGraphExternalSemaphoresSignalNodeGetParams(node, kept) == SUCCESS
+        assert kept.numExtSems == 1
+        assert ffi.NULL not in (kept.extSemArray, kept.paramsArray)
+
 
 class TestConditions:
+    def test_a_switch_has_a_limit(self, cuda):
+        """A body is a graph, so billions of them are not made: there is no memory for them."""
+        graph, node = graph_of(cuda), ffi.new("CUgraphNode *")
+        handle = made(cuda, "cuGraphConditionalHandleCreate", "CUgraphConditionalHandle", graph, ffi.NULL, 0, 1)
+        params = ffi.new("CUgraphNodeParams *", {"type": 13})
+        params.conditional.handle, params.conditional.type = handle, 2
+        for size, code in ((70000, OUT_OF_MEMORY), (2**32 - 1, OUT_OF_MEMORY), (300, SUCCESS)):
+            params.conditional.size = size
+            assert cuda.cuGraphAddNode_v2(node, graph, ffi.NULL, ffi.NULL, 0, params) == code
+
     @pytest.mark.parametrize(("value", "size", "kind", "wanted"), [
         (1, 1, 0, [0]), (0, 1, 0, []), (0, 2, 0, [1]), (2, 3, 2, [2]), (5, 3, 2, []), (0, 1, 1, []),
     ])  # fmt: skip
@@ -214,3 +257,23 @@ def test_user_objects_end_with_the_last_graph(cuda):
     assert [cuda.cuGraphDestroy(graph), cuda.cuGraphDestroy(clone), ended] == [SUCCESS, SUCCESS, []]
     assert cuda.cuGraphExecDestroy(handle) == SUCCESS
     assert ended == [9]
+
+
+@pytest.mark.parametrize("way", ["node destroyed", "parameters replaced"])
+def test_user_objects_end_with_a_part(cuda, way):
+    """What a part of a graph holds is released when the part goes, although the graph stays."""
+    ended: list[int] = []
+    end = ffi.callback("void(void *)", lambda _data: ended.append(cuda.cuCtxSynchronize()))
+    graph, child = graph_of(cuda), graph_of(cuda)
+    thing = made(cuda, "cuUserObjectCreate", "CUuserObject", ffi.NULL, end, 1, 1)
+    assert cuda.cuGraphRetainUserObject(child, thing, 1, 1) == SUCCESS
+    node = made(cuda, "cuGraphAddChildGraphNode", "CUgraphNode", graph, ffi.NULL, 0, child)
+    assert cuda.cuGraphDestroy(child) == SUCCESS
+    assert ended == []
+    if way == "node destroyed":
+        assert cuda.cuGraphDestroyNode(node) == SUCCESS
+    else:
+        params = ffi.new("CUgraphNodeParams *", {"type": 4})
+        params.graph.graph = graph_of(cuda)
+        assert cuda.cuGraphNodeSetParams(node, params) == SUCCESS
+    assert ended == [SUCCESS], "the function ran once, with the lock free"

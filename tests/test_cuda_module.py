@@ -2,6 +2,8 @@
 
 import ctypes
 import mmap
+import os
+import signal
 import struct
 
 import pytest
@@ -10,7 +12,7 @@ from vgpu_harness._wire import ffi
 from vgpu_harness.conformance.rules.cuda_code import PTX
 
 SUCCESS, INVALID_VALUE, INVALID_IMAGE, NO_BINARY, INVALID_PTX = 0, 1, 200, 209, 218
-INVALID_HANDLE, NOT_FOUND = 400, 500
+FILE_NOT_FOUND, INVALID_HANDLE, NOT_FOUND = 301, 400, 500
 REGISTERS, SHARED, MAX_THREADS = 4, 1, 0
 
 
@@ -208,6 +210,43 @@ class TestLife:
         cuda.cuMemGetInfo_v2(free, ffi.new("size_t *"))
         assert free[0] == before
 
+    def test_a_variable_is_on_its_modules_device(self, tmp_path):
+        """Whatever context is current when it is asked for first, its memory is the module's device's."""
+        from vgpu_harness.host import Gpu, Host, write_image, write_tree
+        from vgpu_harness.shims.inprocess import Cuda
+
+        host = Host(gpu=[Gpu(), Gpu()])
+        with Cuda(write_image(host, write_tree(host, tmp_path / "tree"), tmp_path / "image")) as cuda:
+            contexts, place, free = ffi.new("CUcontext[2]"), ffi.new("CUdeviceptr *"), ffi.new("size_t[2]")
+            cuda.cuInit(0)
+            for i in range(2):
+                assert cuda.cuCtxCreate_v2(contexts + i, 0, i) == SUCCESS
+            cuda.cuCtxSetCurrent(contexts[0])
+            _, module = load(cuda, PTX)
+
+            def frees() -> list[int]:
+                found = []
+                for context in contexts:
+                    cuda.cuCtxSetCurrent(context)
+                    assert cuda.cuMemGetInfo_v2(free, free + 1) == SUCCESS
+                    found.append(free[0])
+                return found
+
+            before = frees()
+            assert cuda.cuModuleGetGlobal_v2(place, ffi.NULL, module, b"counter") == SUCCESS
+            after = frees()
+            assert [after[0] < before[0], after[1] < before[1]] == [True, False]
+            code, ordinal = cuda.number("cuPointerGetAttribute", "int", 9, place[0])
+            assert (code, ordinal) == (SUCCESS, 0)
+
+    def test_a_variable_is_not_the_programs_to_free(self, cuda):
+        """cuMemFree and cuMemFreeAsync refuse its address, and it stays."""
+        place = ffi.new("CUdeviceptr *")
+        _, module = load(cuda, PTX)
+        assert cuda.cuModuleGetGlobal_v2(place, ffi.NULL, module, b"counter") == SUCCESS
+        assert cuda.cuMemFree_v2(place[0]) == cuda.cuMemFreeAsync(place[0], ffi.NULL) == INVALID_VALUE
+        assert cuda.cuMemsetD8_v2(place[0], 1, 4) == SUCCESS
+
     def test_functions_go_with_their_context(self, cuda):
         """So do those of a context that is destroyed; a library stays, and is a new module in the next one."""
         library, module, context = ffi.new("CUlibrary *"), ffi.new("CUmodule *"), ffi.new("CUcontext *")
@@ -267,3 +306,40 @@ def test_an_open_comment_at_the_end_of_memory(cuda):
     assert cuda.cuLinkCreate_v2(0, ffi.NULL, ffi.NULL, state) == SUCCESS
     rest = (ffi.NULL, 0, ffi.NULL, ffi.NULL)
     assert cuda.cuLinkAddData_v2(state[0], 1, ffi.cast("void *", address + page - 8), 8, *rest) == INVALID_IMAGE
+
+
+def test_numbers_that_are_too_large(cuda):
+    """Sizes and counts of PTX that are beyond an int are the largest int, not whatever is left of them."""
+    large = 2**63 - 1
+    code = b""".version 8.0
+.target sm_80
+.entry big() .maxntid %d, %d, 3 { .shared .b8 a[4294967295]; .shared .b8 b[4294967295]; .local .b8 c[%d]; ret; }
+""" % (large, large, large)
+    done, module = load(cuda, code)
+    assert done == SUCCESS
+    function = find(cuda, module, b"big")[1]
+    local = 3
+    assert [attribute(cuda, function, number) for number in (SHARED, local)] == [2**31 - 1] * 2
+    assert attribute(cuda, function, MAX_THREADS) > 0
+    assert load(cuda, b".version %d.0\n.target sm_80\n" % large)[0] == INVALID_PTX
+
+
+@pytest.mark.parametrize("what", ["module", "log"])
+def test_a_fifo_does_not_hold_the_lock(what, vgpu_image, tmp_path):
+    """A FIFO that nobody has opened is no code and no log: the call answers at once."""
+    from vgpu_harness.shims.inprocess import Cuda
+
+    path = os.fsencode(tmp_path / "fifo")
+    os.mkfifo(path)
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)
+        with Cuda(vgpu_image) as cuda:
+            cuda.cuInit(0)
+            cuda.cuCtxCreate_v2(ffi.new("CUcontext *"), 0, 0)
+            name = ffi.new("char[]", path)
+            if what == "module":
+                os._exit(cuda.cuModuleLoad(ffi.new("CUmodule *"), name) == FILE_NOT_FOUND)
+            os._exit(cuda.cuLogsDumpToFile(ffi.NULL, name, 0) == INVALID_VALUE)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

@@ -5,7 +5,8 @@ import pytest
 from vgpu_harness._wire import ffi
 
 SUCCESS, INVALID_VALUE, INVALID_CONTEXT, IS_DESTROYED = 0, 1, 201, 709
-INVALID_TYPE, INVALID_CONFIGURATION = 914, 915
+INVALID_TYPE, INVALID_CONFIGURATION, DETACHED = 914, 915, 917
+INVALID_HANDLE, CAPTURE_INVALIDATED = 400, 901
 SM, MULTIPROCESSORS = 1, 16
 
 
@@ -153,3 +154,57 @@ def test_the_flag_of_a_green_context(cuda_version, code, tmp_path):
         cuda.cuInit(0)
         assert green(cuda, whole(cuda), 0)[0] == code
         assert [green(cuda, whole(cuda), flags)[0] for flags in (1, 2)] == [SUCCESS, INVALID_VALUE]
+
+
+def test_a_reset_takes_the_references_of_green_contexts(cuda):
+    """After a reset the primary context has the references that the program took, and none of green contexts."""
+    for _ in range(2):
+        assert green(cuda, split(cuda, whole(cuda), 1, 8)[3])[0] == SUCCESS
+    assert cuda.cuDevicePrimaryCtxRetain(ffi.new("CUcontext *"), 0) == SUCCESS
+    assert cuda.cuDevicePrimaryCtxReset_v2(0) == SUCCESS
+    assert [cuda.cuDevicePrimaryCtxRelease_v2(0) for _ in range(2)] == [SUCCESS, INVALID_CONTEXT]
+
+
+def test_the_last_green_context_ends_the_primary_one(cuda):
+    """Its reference is the primary context's last one."""
+    made, active = green(cuda, split(cuda, whole(cuda), 1, 8)[3])[1], ffi.new("int *")
+    assert cuda.cuDevicePrimaryCtxGetState(0, ffi.new("unsigned int *"), active) == SUCCESS
+    assert active[0] == 1
+    assert cuda.cuGreenCtxDestroy(made) == SUCCESS
+    assert cuda.cuDevicePrimaryCtxGetState(0, ffi.new("unsigned int *"), active) == SUCCESS
+    assert active[0] == 0
+
+
+def test_no_multiprocessor_twice(cuda):
+    """A descriptor has each multiprocessor once; the order of the parts does not matter."""
+    parts = split(cuda, whole(cuda), 3, 40)[3]
+    order = ffi.new("CUdevResource[]", [parts[2], parts[0]])
+    twice = ffi.new("CUdevResource[]", [parts[0], parts[1], parts[0]])
+    assert describe(cuda, twice, 3)[0] == INVALID_CONFIGURATION
+    out, own = ffi.new("CUgreenCtx *"), ffi.new("CUdevResource *")
+    assert cuda.cuGreenCtxCreate(out, describe(cuda, order, 2)[1], 0, 1) == SUCCESS
+    assert cuda.cuGreenCtxGetDevResource(out[0], own, SM) == SUCCESS
+    assert own.sm.smCount == 80
+    assert split(cuda, own, 2, 40)[:2] == (SUCCESS, [40, 40])
+
+
+def test_streams_of_a_destroyed_green_context(cuda):
+    """They are detached: only cuStreamDestroy takes them, and a capture of theirs is spoiled (cuda.h 13.5)."""
+    primary, context, graph = ffi.new("CUcontext *"), ffi.new("CUcontext *"), ffi.new("CUgraph *")
+    assert cuda.cuDevicePrimaryCtxRetain(primary, 0) == cuda.cuCtxSetCurrent(primary[0]) == SUCCESS
+    made = green(cuda, split(cuda, whole(cuda), 1, 8)[3])[1]
+    streams, other = ffi.new("CUstream[2]"), ffi.new("CUstream *")
+    assert cuda.cuGreenCtxStreamCreate(streams, made, 1, 0) == cuda.cuStreamCreate(other, 1) == SUCCESS
+    assert cuda.cuCtxFromGreenCtx(context, made) == cuda.cuCtxPushCurrent_v2(context[0]) == SUCCESS
+    assert cuda.cuStreamCreate(streams + 1, 1) == cuda.cuCtxPopCurrent_v2(context) == SUCCESS
+    assert cuda.cuStreamBeginCapture_v2(other[0], 2) == SUCCESS
+    event = ffi.new("CUevent *")
+    assert cuda.cuEventCreate(event, 0) == cuda.cuEventRecord(event[0], other[0]) == SUCCESS
+    assert cuda.cuStreamWaitEvent(streams[0], event[0], 0) == SUCCESS
+    assert cuda.cuGreenCtxDestroy(made) == SUCCESS
+    assert [cuda.cuStreamQuery(stream) for stream in streams] == [DETACHED] * 2
+    assert [cuda.cuStreamGetFlags(stream, ffi.new("unsigned int *")) for stream in streams] == [DETACHED] * 2
+    assert (cuda.cuStreamEndCapture(other[0], graph), graph[0]) == (CAPTURE_INVALIDATED, ffi.NULL)
+    assert cuda.cuStreamQuery(other[0]) == SUCCESS
+    assert [cuda.cuStreamDestroy_v2(stream) for stream in streams] == [SUCCESS] * 2
+    assert [cuda.cuStreamQuery(stream) for stream in streams] == [INVALID_HANDLE] * 2

@@ -184,3 +184,81 @@ class TestWaiting:
         address = made(cuda, "cuMemAlloc_v2", "CUdeviceptr", 4)
         assert cuda.cuStreamWriteValue32_v2(ffi.NULL, address, there, 0) == SUCCESS
         assert cuda.cuStreamWaitValue32_v2(ffi.NULL, address, value, flags) == (SUCCESS if holds else 801)
+
+
+class TestCapturedCopies:
+    """Copies and fills of a stream that is being captured: nodes of the graph, done when it is launched."""
+
+    def capture(self, cuda, *calls):
+        """A graph of what the calls put into a stream."""
+        handle = stream(cuda)
+        assert cuda.cuStreamBeginCapture_v2(handle, 2) == SUCCESS
+        assert [call(handle) for call in calls] == [SUCCESS] * len(calls)
+        return made_by_end(cuda, handle)
+
+    def test_all_forms(self, cuda):
+        """Nothing is moved before the launch; each launch moves it, in the order of the stream."""
+        memory = made(cuda, "cuMemAlloc_v2", "CUdeviceptr", 4096)
+        there = ffi.new("unsigned char[64]", bytes(range(64)))
+        back, rows, rest = ffi.new("unsigned char[64]"), ffi.new("unsigned char[64]"), ffi.new("unsigned char[64]")
+        context = ffi.new("CUcontext *")
+        cuda.cuCtxGetCurrent(context)
+        flat = {"srcMemoryType": 2, "srcDevice": memory + 16, "srcPitch": 32, "dstMemoryType": 1, "dstHost": rows,
+                "dstPitch": 16, "WidthInBytes": 16, "Height": 2}  # fmt: skip
+        slices = flat | {"dstHost": rest, "srcHeight": 2, "dstHeight": 2, "Depth": 1}
+        of_2d, of_3d = ffi.new("CUDA_MEMCPY2D *", flat), ffi.new("CUDA_MEMCPY3D *", slices)
+        graph = self.capture(
+            cuda,
+            lambda on: cuda.cuMemcpyHtoDAsync_v2(memory, there, 64, on),
+            lambda on: cuda.cuMemcpyDtoDAsync_v2(memory + 512, memory, 64, on),
+            lambda on: cuda.cuMemcpyAsync(memory + 1024, memory + 512, 64, on),
+            lambda on: cuda.cuMemcpyPeerAsync(memory + 2048, context[0], memory + 1024, context[0], 64, on),
+            lambda on: cuda.cuMemsetD8Async(memory + 2048, 0xAA, 4, on),
+            lambda on: cuda.cuMemsetD16Async(memory + 2052, 0xBBCC, 2, on),
+            lambda on: cuda.cuMemsetD2D32Async(memory + 2056, 16, 0x01020304, 1, 2, on),
+            lambda on: cuda.cuMemcpyDtoHAsync_v2(back, memory + 2048, 64, on),
+            lambda on: cuda.cuMemcpy2DAsync_v2(of_2d, on),
+            lambda on: cuda.cuMemcpy3DAsync_v2(of_3d, on),
+            lambda on: cuda.cuMemcpyHtoDAsync_v2(memory, there, 0, on),
+        )
+        assert cuda.number("cuGraphGetNodes", "size_t", before=(graph, ffi.NULL)) == (SUCCESS, 10)
+        assert bytes(back) == bytes(rows) == bytes(rest) == bytes(64)
+        handle = made(cuda, "cuGraphInstantiateWithFlags", "CUgraphExec", graph, 0)
+        wanted = bytearray(range(64))
+        wanted[0:8] = b"\xaa\xaa\xaa\xaa\xcc\xbb\xcc\xbb"
+        wanted[8:12] = wanted[24:28] = b"\x04\x03\x02\x01"
+        for _ in range(2):
+            ffi.memmove(back, bytes(64), 64)
+            assert cuda.cuGraphLaunch(handle, ffi.NULL) == SUCCESS
+            assert bytes(back) == bytes(wanted)
+            assert bytes(rows)[:32] == bytes(rest)[:32] == bytes([*range(16, 32), *range(48, 64)])
+
+    def test_what_is_wrong_is_refused_at_once(self, cuda):
+        """An address that is nobody's, and a context that is not there, are refused, and the capture goes on."""
+        memory, here = made(cuda, "cuMemAlloc_v2", "CUdeviceptr", 64), ffi.new("char[64]")
+        handle, none = stream(cuda), ffi.cast("CUcontext", 77)
+        assert cuda.cuStreamBeginCapture_v2(handle, 2) == SUCCESS
+        assert cuda.cuMemcpyHtoDAsync_v2(memory + 32, here, 64, handle) == INVALID_VALUE
+        assert cuda.cuMemsetD8Async(memory, 0, 65, handle) == INVALID_VALUE
+        assert cuda.cuMemsetD16Async(memory + 1, 0, 1, handle) == INVALID_VALUE
+        assert cuda.cuMemcpyPeerAsync(memory, none, memory, none, 1, handle) == INVALID_CONTEXT
+        assert cuda.cuMemcpy2DAsync_v2(ffi.NULL, handle) == INVALID_VALUE
+        assert cuda.number("cuGraphGetNodes", "size_t", before=(made_by_end(cuda, handle), ffi.NULL)) == (SUCCESS, 0)
+
+    def test_a_spoiled_capture(self, cuda):
+        """A copy in a capture that has been spoiled answers so, and moves nothing."""
+        memory, handle = made(cuda, "cuMemAlloc_v2", "CUdeviceptr", 64), stream(cuda)
+        here = ffi.new("char[1]", b"x")
+        assert cuda.cuStreamBeginCapture_v2(handle, 2) == SUCCESS
+        assert cuda.cuStreamSynchronize(handle) == CAPTURE_UNSUPPORTED
+        assert cuda.cuMemcpyHtoDAsync_v2(memory, here, 1, handle) == CAPTURE_INVALIDATED
+        assert cuda.cuMemsetD8Async(memory, 1, 1, handle) == CAPTURE_INVALIDATED
+        assert cuda.cuMemcpyDtoH_v2(here, memory, 1) == SUCCESS
+        assert here[0] == b"\0"
+
+
+def made_by_end(cuda, handle):
+    """The graph that cuStreamEndCapture hands out."""
+    graph = ffi.new("CUgraph *")
+    assert cuda.cuStreamEndCapture(handle, graph) == SUCCESS
+    return graph[0]

@@ -400,3 +400,21 @@ def test_closing_a_process_gives_its_reservations_back(vgpu_image):
         assert [cuda.cuMemMap(start, GRAIN, 0, handle, 0) for start in ranges] == [SUCCESS] * 8
         assert reserved(ranges) == 8
     assert reserved(ranges) == 0
+
+
+def test_a_descriptor_that_the_program_has_closed(cuda):
+    """What has taken the number of a closed descriptor is neither handed out nor closed: sharing is an error."""
+    handle = shareable(cuda)
+    code, given = cuda.number("cuMemExportToShareableHandle", "int", handle, FILE, 0)
+    assert code == SUCCESS
+    inode = os.fstat(given).st_ino
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.exists() and link.name != str(given)]
+    own = [int(link.name) for link in links if link.stat().st_ino == inode]
+    assert len(own) == 1
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, own[0])
+    assert cuda.number("cuMemExportToShareableHandle", "int", handle, FILE, 0)[0] == OUT_OF_MEMORY
+    assert cuda.cuMemRelease(handle) == SUCCESS
+    assert os.fstat(own[0]).st_rdev == os.fstat(other).st_rdev
+    for name in (own[0], other, given):
+        os.close(name)

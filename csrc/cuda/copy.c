@@ -1,6 +1,8 @@
 /* Copies of one run of bytes. All have happened when they return, the asynchronous ones, too. A range must lie in one
  * allocation (cuda.h: anything else is undefined; here it is an invalid value). */
 #include "cuda/array.h"
+#include "cuda/capture.h"
+#include "cuda/copy_2d.h"
 
 /* What takes part in a copy: an address that CUDA must know, one that may be any of the host's, bytes of an array. */
 struct side {
@@ -36,6 +38,31 @@ static CUresult copy(struct vgpu_process *process, struct vgpu_call *call, const
         refusal = find_side(process, device, from, size, VGPU_ACCESS_READ, &source);
     }
     return refusal == CUDA_SUCCESS ? vgpu_move(process, call, target, source, size) : refusal;
+}
+
+static struct vgpu_side_3d in_3d(const struct side *side) {
+    return (struct vgpu_side_3d){
+        .type = side->array != NULL ? VGPU_MEMORY_ARRAY
+                : side->host        ? VGPU_MEMORY_UNIFIED
+                                    : VGPU_MEMORY_DEVICE,
+        .host = side->host,
+        .address = side->address,
+        .array = side->array,
+        .x = side->offset,
+    };
+}
+
+/* A node of a graph that is captured has it as a copy of one row. */
+static CUresult copy_in(struct vgpu_process *process, struct vgpu_call *call, CUstream handle, const struct side *to,
+                        const struct side *from, uint64_t size) {
+    struct vgpu_stream *stream;
+    CUresult refusal = vgpu_stream_for_work(process, call, handle, &stream);
+    if (refusal != CUDA_SUCCESS || stream->capture == NULL) {
+        return refusal == CUDA_SUCCESS ? copy(process, call, to, from, size) : refusal;
+    }
+    const struct vgpu_side_3d target = in_3d(to);
+    const struct vgpu_side_3d source = in_3d(from);
+    return vgpu_copy_sides(process, call, stream, &target, &source, &(struct vgpu_extent){size, 1, 1});
 }
 
 static struct side device_at(uint64_t address) {
@@ -153,13 +180,9 @@ CUresult vgpu_cuMemcpyAtoA(struct vgpu_process *process, struct vgpu_call *call,
 
 CUresult vgpu_cuMemcpyHtoDAsync_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                                    const void *srcHost, size_t ByteCount, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
     const struct side to = device_at(dstDevice);
     const struct side from = host_at(srcHost);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_in(process, call, hStream, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyHtoDAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
@@ -169,13 +192,9 @@ CUresult vgpu_cuMemcpyHtoDAsync(struct vgpu_process *process, struct vgpu_call *
 
 CUresult vgpu_cuMemcpyDtoHAsync_v2(struct vgpu_process *process, struct vgpu_call *call, void *dstHost,
                                    CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
     const struct side to = host_at(dstHost);
     const struct side from = device_at(srcDevice);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_in(process, call, hStream, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyDtoHAsync(struct vgpu_process *process, struct vgpu_call *call, void *dstHost,
@@ -185,13 +204,9 @@ CUresult vgpu_cuMemcpyDtoHAsync(struct vgpu_process *process, struct vgpu_call *
 
 CUresult vgpu_cuMemcpyDtoDAsync_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                                    CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
     const struct side to = device_at(dstDevice);
     const struct side from = device_at(srcDevice);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_in(process, call, hStream, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyDtoDAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
@@ -201,13 +216,9 @@ CUresult vgpu_cuMemcpyDtoDAsync(struct vgpu_process *process, struct vgpu_call *
 
 CUresult vgpu_cuMemcpyHtoAAsync_v2(struct vgpu_process *process, struct vgpu_call *call, CUarray dstArray,
                                    size_t dstOffset, const void *srcHost, size_t ByteCount, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
     const struct side to = array_at(dstArray, dstOffset);
     const struct side from = host_at(srcHost);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_in(process, call, hStream, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyHtoAAsync(struct vgpu_process *process, struct vgpu_call *call, CUarray dstArray,
@@ -217,13 +228,9 @@ CUresult vgpu_cuMemcpyHtoAAsync(struct vgpu_process *process, struct vgpu_call *
 
 CUresult vgpu_cuMemcpyAtoHAsync_v2(struct vgpu_process *process, struct vgpu_call *call, void *dstHost,
                                    CUarray srcArray, size_t srcOffset, size_t ByteCount, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
     const struct side to = host_at(dstHost);
     const struct side from = array_at(srcArray, srcOffset);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_in(process, call, hStream, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyAtoHAsync(struct vgpu_process *process, struct vgpu_call *call, void *dstHost, CUarray srcArray,
@@ -240,13 +247,9 @@ CUresult vgpu_cuMemcpy(struct vgpu_process *process, struct vgpu_call *call, CUd
 
 CUresult vgpu_cuMemcpyAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dst, CUdeviceptr src,
                             size_t ByteCount, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
     const struct side to = anything_at(dst);
     const struct side from = anything_at(src);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_in(process, call, hStream, &to, &from, ByteCount);
 }
 
 static CUresult check_contexts(struct vgpu_process *process, CUcontext to, CUcontext from) {
@@ -266,8 +269,10 @@ CUresult vgpu_cuMemcpyPeer(struct vgpu_process *process, struct vgpu_call *call,
 CUresult vgpu_cuMemcpyPeerAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                                 CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount,
                                 CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    return refusal == CUDA_SUCCESS
-               ? vgpu_cuMemcpyPeer(process, call, dstDevice, dstContext, srcDevice, srcContext, ByteCount)
-               : refusal;
+    struct vgpu_stream *stream;
+    CUresult refusal = vgpu_stream_for_work(process, call, hStream, &stream);
+    refusal = refusal == CUDA_SUCCESS ? check_contexts(process, dstContext, srcContext) : refusal;
+    const struct side to = device_at(dstDevice);
+    const struct side from = device_at(srcDevice);
+    return refusal == CUDA_SUCCESS ? copy_in(process, call, hStream, &to, &from, ByteCount) : refusal;
 }

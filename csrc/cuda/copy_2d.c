@@ -2,6 +2,7 @@
  * sides is checked before the first byte moves. */
 #include "cuda/copy_2d.h"
 #include "cuda/array.h"
+#include "cuda/capture.h"
 
 enum { ATTRIBUTE_MAX_PITCH = 11 };
 
@@ -55,7 +56,8 @@ static CUresult find_linear(struct vgpu_process *process, CUdevice device, const
     uint64_t last;
     uint64_t offset;
     layout->pitch = side->pitch;
-    if (!multiply(side->pitch, side->height, &layout->slice) || !multiply(layout->slice, side->z, &first) ||
+    uint64_t height = one_slice ? 0 : side->height;
+    if (!multiply(side->pitch, height, &layout->slice) || !multiply(layout->slice, side->z, &first) ||
         !multiply(side->pitch, side->y, &offset) || !add(first, offset, &first) || !add(first, side->x, &first) ||
         !multiply(layout->slice, extent->depth - 1, &last) || !multiply(side->pitch, extent->height - 1, &offset) ||
         !add(last, offset, &last) || !add(last, extent->width, &last) || !add(side->address, first, &first)) {
@@ -86,8 +88,36 @@ CUresult vgpu_copy_layouts(struct vgpu_process *process, struct vgpu_call *call,
     return CUDA_SUCCESS;
 }
 
-CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, const struct vgpu_side_3d *to,
-                         const struct vgpu_side_3d *from, const struct vgpu_extent *extent) {
+/* The place of a side in the struct that nodes of graphs have. */
+#define PUT_SIDE(copy, way, side)                                                                                      \
+    do {                                                                                                               \
+        (copy)->way##XInBytes = (side)->x;                                                                             \
+        (copy)->way##Y = (side)->y;                                                                                    \
+        (copy)->way##Z = (side)->z;                                                                                    \
+        (copy)->way##MemoryType = (side)->type;                                                                        \
+        (copy)->way##Host = (void *)(uintptr_t)(side)->address;                                                        \
+        (copy)->way##Device = (side)->address;                                                                         \
+        (copy)->way##Array = (side)->array;                                                                            \
+        (copy)->way##Pitch = (side)->pitch;                                                                            \
+        (copy)->way##Height = (side)->height;                                                                          \
+    } while (0)
+
+static CUresult capture(struct vgpu_process *process, struct vgpu_stream *stream, const struct vgpu_side_3d *to,
+                        const struct vgpu_side_3d *from, const struct vgpu_extent *extent) {
+    CUgraphNodeParams params = {.type = VGPU_NODE_MEMCPY};
+    CUDA_MEMCPY3D *copy = &params.memcpy.of;
+    params.memcpy.copyCtx = stream->object.context;
+    PUT_SIDE(copy, dst, to);
+    PUT_SIDE(copy, src, from);
+    copy->WidthInBytes = extent->width;
+    copy->Height = extent->height;
+    copy->Depth = extent->depth;
+    return vgpu_capture_node(process, stream, &params);
+}
+
+CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_stream *stream,
+                         const struct vgpu_side_3d *to, const struct vgpu_side_3d *from,
+                         const struct vgpu_extent *extent) {
     CUcontext context;
     CUdevice device;
     CUresult refusal = vgpu_context_current(process, &context, &device);
@@ -107,7 +137,11 @@ CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, c
     if (refusal == CUDA_SUCCESS) {
         refusal = vgpu_side_find(process, device, from, extent, VGPU_ACCESS_READ, &source);
     }
-    return refusal == CUDA_SUCCESS ? vgpu_copy_layouts(process, call, &target, &source, extent) : refusal;
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    return stream != NULL && stream->capture != NULL ? capture(process, stream, to, from, extent)
+                                                     : vgpu_copy_layouts(process, call, &target, &source, extent);
 }
 
 /* One side of each of the structs, whose fields have the same names in all of them: for unified memory the address is
@@ -123,7 +157,7 @@ CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, c
     ((struct vgpu_side_3d){LINEAR(copy, way), .z = (copy)->way##Z, .lod = (copy)->way##LOD,                            \
                            .height = (copy)->way##Height})
 
-#define COPY_2D(process, call, copy)                                                                                   \
+#define COPY_2D(process, call, stream, copy)                                                                           \
     do {                                                                                                               \
         if ((copy) == NULL) {                                                                                          \
             return CUDA_ERROR_INVALID_VALUE;                                                                           \
@@ -131,10 +165,10 @@ CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, c
         const struct vgpu_side_3d to = SIDE_2D(copy, dst);                                                             \
         const struct vgpu_side_3d from = SIDE_2D(copy, src);                                                           \
         const struct vgpu_extent extent = {(copy)->WidthInBytes, (copy)->Height, 1};                                   \
-        return vgpu_copy_sides(process, call, &to, &from, &extent);                                                    \
+        return vgpu_copy_sides(process, call, stream, &to, &from, &extent);                                            \
     } while (0)
 
-#define COPY_3D(process, call, copy)                                                                                   \
+#define COPY_3D(process, call, stream, copy)                                                                           \
     do {                                                                                                               \
         if ((copy) == NULL) {                                                                                          \
             return CUDA_ERROR_INVALID_VALUE;                                                                           \
@@ -142,64 +176,68 @@ CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, c
         const struct vgpu_side_3d to = SIDE_3D(copy, dst);                                                             \
         const struct vgpu_side_3d from = SIDE_3D(copy, src);                                                           \
         const struct vgpu_extent extent = {(copy)->WidthInBytes, (copy)->Height, (copy)->Depth};                       \
-        return vgpu_copy_sides(process, call, &to, &from, &extent);                                                    \
+        return vgpu_copy_sides(process, call, stream, &to, &from, &extent);                                            \
     } while (0)
 
 CUresult vgpu_copy_3d(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D *copy) {
-    COPY_3D(process, call, copy);
+    COPY_3D(process, call, NULL, copy);
 }
 
 /* An asynchronous copy: the stream first, then as the other. */
-#define IN_STREAM(process, call, stream, name, ...)                                                                    \
+#define IN_STREAM(process, call, handle, way, copy)                                                                    \
     do {                                                                                                               \
-        CUresult refusal = vgpu_stream_check(process, call, stream);                                                   \
-        return refusal == CUDA_SUCCESS ? vgpu_##name(process, call, __VA_ARGS__) : refusal;                            \
+        struct vgpu_stream *stream;                                                                                    \
+        CUresult refusal = vgpu_stream_for_work(process, call, handle, &stream);                                       \
+        if (refusal != CUDA_SUCCESS) {                                                                                 \
+            return refusal;                                                                                            \
+        }                                                                                                              \
+        way(process, call, stream, copy);                                                                              \
     } while (0)
 
 CUresult vgpu_cuMemcpy2D_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D *pCopy) {
-    COPY_2D(process, call, pCopy);
+    COPY_2D(process, call, NULL, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2D(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D_v1 *pCopy) {
-    COPY_2D(process, call, pCopy);
+    COPY_2D(process, call, NULL, pCopy);
 }
 
 /* NVIDIA's library takes any pitch here, and in cuMemcpy2D may refuse one for the hardware's sake; ours takes any in
  * both. */
 CUresult vgpu_cuMemcpy2DUnaligned_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D *pCopy) {
-    COPY_2D(process, call, pCopy);
+    COPY_2D(process, call, NULL, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2DUnaligned(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D_v1 *pCopy) {
-    COPY_2D(process, call, pCopy);
+    COPY_2D(process, call, NULL, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3D_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D *pCopy) {
-    COPY_3D(process, call, pCopy);
+    COPY_3D(process, call, NULL, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3D(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_v1 *pCopy) {
-    COPY_3D(process, call, pCopy);
+    COPY_3D(process, call, NULL, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2DAsync_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D *pCopy,
                                  CUstream hStream) {
-    IN_STREAM(process, call, hStream, cuMemcpy2D_v2, pCopy);
+    IN_STREAM(process, call, hStream, COPY_2D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2DAsync(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D_v1 *pCopy,
                               CUstream hStream) {
-    IN_STREAM(process, call, hStream, cuMemcpy2D, pCopy);
+    IN_STREAM(process, call, hStream, COPY_2D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3DAsync_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D *pCopy,
                                  CUstream hStream) {
-    IN_STREAM(process, call, hStream, cuMemcpy3D_v2, pCopy);
+    IN_STREAM(process, call, hStream, COPY_3D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3DAsync(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_v1 *pCopy,
                               CUstream hStream) {
-    IN_STREAM(process, call, hStream, cuMemcpy3D, pCopy);
+    IN_STREAM(process, call, hStream, COPY_3D, pCopy);
 }
 
 /* The context of an array, or of memory of the host, is not looked at (doc for the array). */
@@ -208,17 +246,28 @@ static CUresult check_context(struct vgpu_process *process, CUmemorytype type, C
     return type == VGPU_MEMORY_DEVICE ? vgpu_context_check(process, context, &device) : CUDA_SUCCESS;
 }
 
-CUresult vgpu_cuMemcpy3DPeer(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_PEER *pCopy) {
+static CUresult check_contexts(struct vgpu_process *process, const CUDA_MEMCPY3D_PEER *copy) {
     CUresult refusal =
-        pCopy != NULL ? check_context(process, pCopy->dstMemoryType, pCopy->dstContext) : CUDA_ERROR_INVALID_VALUE;
-    refusal = refusal == CUDA_SUCCESS ? check_context(process, pCopy->srcMemoryType, pCopy->srcContext) : refusal;
+        copy != NULL ? check_context(process, copy->dstMemoryType, copy->dstContext) : CUDA_ERROR_INVALID_VALUE;
+    return refusal == CUDA_SUCCESS ? check_context(process, copy->srcMemoryType, copy->srcContext) : refusal;
+}
+
+static CUresult copy_peer(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_stream *stream,
+                          const CUDA_MEMCPY3D_PEER *copy) {
+    CUresult refusal = check_contexts(process, copy);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    COPY_3D(process, call, pCopy);
+    COPY_3D(process, call, stream, copy);
+}
+
+CUresult vgpu_cuMemcpy3DPeer(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_PEER *pCopy) {
+    return copy_peer(process, call, NULL, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3DPeerAsync(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_PEER *pCopy,
                                   CUstream hStream) {
-    IN_STREAM(process, call, hStream, cuMemcpy3DPeer, pCopy);
+    struct vgpu_stream *stream;
+    CUresult refusal = vgpu_stream_for_work(process, call, hStream, &stream);
+    return refusal == CUDA_SUCCESS ? copy_peer(process, call, stream, pCopy) : refusal;
 }

@@ -36,7 +36,9 @@ CUresult vgpu_side_find(struct vgpu_process *process, CUdevice device, const str
                         const struct vgpu_extent *extent, int access, struct vgpu_layout *layout);
 CUresult vgpu_copy_layouts(struct vgpu_process *process, struct vgpu_call *call, const struct vgpu_layout *to,
                            const struct vgpu_layout *from, const struct vgpu_extent *extent);
-CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, const struct vgpu_side_3d *to,
-                         const struct vgpu_side_3d *from, const struct vgpu_extent *extent);
+/* At once, or, where a stream is given that is being captured, as a node of its graph. */
+CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_stream *stream,
+                         const struct vgpu_side_3d *to, const struct vgpu_side_3d *from,
+                         const struct vgpu_extent *extent);
 
 #endif

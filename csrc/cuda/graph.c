@@ -17,7 +17,7 @@ static void end_graph(struct vgpu_process *process, struct vgpu_object *object) 
     while (graph->count > 0) {
         vgpu_object_drop(process, &graph->nodes[graph->count - 1]->object);
     }
-    vgpu_held_free(graph);
+    vgpu_held_release(process, graph);
     free(graph->nodes);
     free(graph);
 }
@@ -200,11 +200,11 @@ CUresult vgpu_cuGraphCreate(struct vgpu_process *process, struct vgpu_call *call
 }
 
 CUresult vgpu_cuGraphDestroy(struct vgpu_process *process, struct vgpu_call *call, CUgraph hGraph) {
+    (void)call;
     struct vgpu_graph *graph = vgpu_graph_find(process, hGraph);
     if (graph == NULL || graph->object.is_part || graph->captures > 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    vgpu_held_release(process, call, graph);
     vgpu_object_drop(process, &graph->object);
     return CUDA_SUCCESS;
 }

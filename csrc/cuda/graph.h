@@ -96,11 +96,10 @@ void vgpu_graph_memory_end(struct vgpu_process *process, struct vgpu_node *node)
 
 /* graph_held.c */
 int vgpu_held_copy(struct vgpu_process *process, struct vgpu_graph *copy, const struct vgpu_graph *graph);
-void vgpu_held_release(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_graph *graph);
-void vgpu_held_free(struct vgpu_graph *graph); /* the list alone, where the state ends */
+void vgpu_held_release(struct vgpu_process *process, struct vgpu_graph *graph); /* all that it holds */
 
 /* graph_params.c */
-int vgpu_graph_has_memory(const struct vgpu_graph *graph); /* has nodes that hold memory */
+int vgpu_graph_has_memory(const struct vgpu_graph *graph); /* it, or a graph in it, has nodes that hold memory */
 CUresult vgpu_params_check(struct vgpu_process *process, const struct vgpu_graph *graph,
                            const CUgraphNodeParams *params);
 CUresult vgpu_params_put(struct vgpu_process *process, struct vgpu_node *node, const CUgraphNodeParams *params);

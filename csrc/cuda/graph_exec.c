@@ -119,11 +119,11 @@ CUresult vgpu_cuGraphInstantiateWithParams(struct vgpu_process *process, struct 
 }
 
 CUresult vgpu_cuGraphExecDestroy(struct vgpu_process *process, struct vgpu_call *call, CUgraphExec hGraphExec) {
+    (void)call;
     struct vgpu_exec *exec = vgpu_exec_find(process, hGraphExec);
     if (exec == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    vgpu_held_release(process, call, exec->graph);
     vgpu_object_drop(process, &exec->object);
     return CUDA_SUCCESS;
 }

@@ -31,23 +31,16 @@ int vgpu_held_copy(struct vgpu_process *process, struct vgpu_graph *copy, const 
     return 1;
 }
 
-void vgpu_held_free(struct vgpu_graph *graph) {
+/* Where the state itself ends there is no call, and nobody is told. */
+void vgpu_held_release(struct vgpu_process *process, struct vgpu_graph *graph) {
+    struct vgpu_call *call = vgpu_call_current(process);
     while (graph->held != NULL) {
-        struct vgpu_held *next = graph->held->next;
-        free(graph->held);
-        graph->held = next;
-    }
-}
-
-void vgpu_held_release(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_graph *graph) {
-    for (const struct vgpu_held *held = graph->held; held != NULL; held = held->next) {
-        vgpu_user_object_release(process, call, held->object, held->count);
-    }
-    vgpu_held_free(graph);
-    for (size_t i = 0; i < graph->count; i++) {
-        for (size_t j = 0; j < graph->nodes[i]->child_count; j++) {
-            vgpu_held_release(process, call, graph->nodes[i]->children[j]);
+        struct vgpu_held *held = graph->held;
+        graph->held = held->next;
+        if (call != NULL) {
+            vgpu_user_object_release(process, call, held->object, held->count);
         }
+        free(held);
     }
 }
 

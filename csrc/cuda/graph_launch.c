@@ -139,7 +139,16 @@ static void run_later(void *data) {
     free(later);
 }
 
-/* A copy of the graph is run: a host function may destroy it. */
+static void release_all(struct vgpu_process *process, struct vgpu_graph *graph) {
+    vgpu_held_release(process, graph);
+    for (size_t i = 0; i < graph->count; i++) {
+        for (size_t j = 0; j < graph->nodes[i]->child_count; j++) {
+            release_all(process, graph->nodes[i]->children[j]);
+        }
+    }
+}
+
+/* A copy of the graph is run: a host function may destroy it. It holds nothing, as it ends outside of any call. */
 static CUresult put_off(struct vgpu_process *process, struct vgpu_call *call, const struct vgpu_graph *graph) {
     struct later *later = malloc(sizeof(*later));
     struct vgpu_graph *own = later != NULL ? vgpu_graph_copy(process, graph) : NULL;
@@ -147,7 +156,7 @@ static CUresult put_off(struct vgpu_process *process, struct vgpu_call *call, co
         free(later);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    vgpu_held_release(process, call, own);
+    release_all(process, own);
     *later = (struct later){process, own};
     call->then = run_later;
     call->then_data = later;

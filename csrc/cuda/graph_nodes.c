@@ -44,7 +44,15 @@ CUresult vgpu_node_set(struct vgpu_process *process, struct vgpu_node *node, con
     node->children = NULL;
     node->child_count = 0;
     result = vgpu_params_put(process, node, params);
-    vgpu_params_end(process, &old);
+    if (result == CUDA_SUCCESS) {
+        vgpu_params_end(process, &old);
+        return result;
+    }
+    vgpu_params_end(process, node);
+    node->params = old.params;
+    memcpy(node->owned, old.owned, sizeof(node->owned));
+    node->children = old.children;
+    node->child_count = old.child_count;
     return result;
 }
 

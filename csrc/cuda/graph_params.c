@@ -7,7 +7,10 @@
 #include "cuda/function.h"
 #include "cuda/graph.h"
 
-enum { BATCH_MAX = 256 }; /* operations of one cuStreamBatchMemOp (doc) */
+enum {
+    BATCH_MAX = 256,    /* operations of one cuStreamBatchMemOp (doc) */
+    BODIES_MAX = 65536, /* of a switch (own choice, as cuda.h has no limit): each is a graph that takes memory */
+};
 
 static CUresult check_kernel(struct vgpu_process *process, const CUDA_KERNEL_NODE_PARAMS *params) {
     struct vgpu_function *function =
@@ -44,6 +47,11 @@ int vgpu_graph_has_memory(const struct vgpu_graph *graph) {
     for (size_t i = 0; i < graph->count; i++) {
         if (graph->nodes[i]->params.type == VGPU_NODE_MEM_ALLOC || graph->nodes[i]->params.type == VGPU_NODE_MEM_FREE) {
             return 1;
+        }
+        for (size_t j = 0; j < graph->nodes[i]->child_count; j++) {
+            if (vgpu_graph_has_memory(graph->nodes[i]->children[j])) {
+                return 1;
+            }
         }
     }
     return 0;
@@ -86,6 +94,12 @@ static CUresult valid(int condition) {
     return condition ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
+static CUresult check_conditional(struct vgpu_process *process, const struct vgpu_graph *graph,
+                                  const CUgraphNodeParams *params) {
+    CUresult refusal = valid(is_conditional(process, graph, params));
+    return refusal == CUDA_SUCCESS && params->conditional.size > BODIES_MAX ? CUDA_ERROR_OUT_OF_MEMORY : refusal;
+}
+
 CUresult vgpu_params_check(struct vgpu_process *process, const struct vgpu_graph *graph,
                            const CUgraphNodeParams *params) {
     switch (params->type) {
@@ -117,7 +131,7 @@ CUresult vgpu_params_check(struct vgpu_process *process, const struct vgpu_graph
     case VGPU_NODE_BATCH_MEM_OP:
         return valid(is_batch(&params->memOp));
     case VGPU_NODE_CONDITIONAL:
-        return valid(is_conditional(process, graph, params));
+        return check_conditional(process, graph, params);
     default:
         return CUDA_ERROR_INVALID_VALUE;
     }

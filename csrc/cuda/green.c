@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/objects.h"
+#include "cuda/stream.h"
 #include "cuda/structs_partition.h"
 
 #define CONTEXT_BASE 0x00d8000000000000ull
@@ -223,6 +223,19 @@ CUresult vgpu_cuDevSmResourceSplitByCount(struct vgpu_process *process, struct v
     return CUDA_SUCCESS;
 }
 
+/* Has the resource no multiprocessor of those before it? So there are never more than the device has. */
+static int is_apart(const CUdevResource *resources, unsigned int which) {
+    const CUdevResource *own = &resources[which];
+    for (unsigned int i = 0; i < which; i++) {
+        const CUdevResource *other = &resources[i];
+        if (own->own_first < other->own_first + other->sm.smCount &&
+            other->own_first < own->own_first + own->sm.smCount) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 CUresult vgpu_cuDevResourceGenerateDesc(struct vgpu_process *process, struct vgpu_call *call, CUdevResourceDesc *phDesc,
                                         CUdevResource *resources, unsigned int nbResources) {
     (void)call;
@@ -237,11 +250,12 @@ CUresult vgpu_cuDevResourceGenerateDesc(struct vgpu_process *process, struct vgp
             return refusal;
         }
         int fits = part.device == all.device && split_of(&resources[i]) == split_of(&resources[0]) &&
-                   split_of(&resources[0]) != 0;
+                   split_of(&resources[0]) != 0 && is_apart(resources, i);
         if (i > 0 && !fits) {
             return CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION;
         }
-        all = i > 0 ? (struct part){all.device, all.first, all.count + part.count} : part;
+        unsigned int first = part.first < all.first ? part.first : all.first;
+        all = i > 0 ? (struct part){all.device, first, all.count + part.count} : part;
     }
     struct resources *made = calloc(1, sizeof(*made));
     if (made == NULL) {
@@ -258,9 +272,11 @@ CUresult vgpu_cuDevResourceGenerateDesc(struct vgpu_process *process, struct vgp
     return CUDA_SUCCESS;
 }
 
-/* With all that is in it, also where it is the primary context that ends. */
+/* With all that is in it and its reference to the primary context, also where it is that which ends. */
 static void end_green(struct vgpu_process *process, struct vgpu_object *object) {
     CUcontext context = ((struct green *)object)->context;
+    struct vgpu_primary *primary = &process->cuda->device[((struct green *)object)->part.device].primary;
+    primary->references -= primary->references > 0; /* the program may have released more than it had */
     free(object);
     vgpu_context_end(process, context);
 }
@@ -308,6 +324,8 @@ CUresult vgpu_cuGreenCtxDestroy(struct vgpu_process *process, struct vgpu_call *
         return CUDA_ERROR_INVALID_CONTEXT;
     }
     CUdevice dev = green->part.device;
+    vgpu_streams_detach(process, hCtx, green->context);
+    vgpu_primary_retain(process, dev);
     vgpu_object_drop(process, &green->object);
     return vgpu_primary_release(process, dev);
 }

@@ -27,7 +27,8 @@ CUresult vgpu_cuLogsDumpToFile(struct vgpu_process *process, struct vgpu_call *c
     if (pathToFile == NULL || flags != 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    int file = open(pathToFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, FILE_MODE);
+    /* O_NONBLOCK: a FIFO would wait for a reader */
+    int file = open(pathToFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, FILE_MODE);
     if (file < 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }

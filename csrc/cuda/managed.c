@@ -31,34 +31,46 @@ void vgpu_advice_free(struct vgpu_advice *advice) {
     }
 }
 
-/* The flags are looked at before cuInit is asked for (measured on 535.261.03). */
-CUresult vgpu_cuMemAllocManaged(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *dptr,
-                                size_t bytesize, unsigned int flags) {
-    if (dptr == NULL || bytesize == 0 || (flags != ATTACH_GLOBAL && flags != ATTACH_HOST)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    struct vgpu_region region = {.size = bytesize, .kind = VGPU_REGION_MANAGED, .flags = flags};
-    CUresult refusal = vgpu_cuda_ready(process);
-    refusal = refusal == CUDA_SUCCESS ? vgpu_context_current(process, &region.owner, &region.device) : refusal;
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
-    if (vgpu_cuda_device_attribute(process, region.device, ATTRIBUTE_MANAGED_MEMORY) == 0) {
+CUresult vgpu_managed_new(struct vgpu_process *process, struct vgpu_call *call, CUcontext owner, CUdevice device,
+                          uint64_t size, unsigned int flags, uint64_t *address) {
+    struct vgpu_region region = {
+        .size = size, .kind = VGPU_REGION_MANAGED, .owner = owner, .device = device, .flags = flags};
+    if (vgpu_cuda_device_attribute(process, device, ATTRIBUTE_MANAGED_MEMORY) == 0) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
     struct vgpu_memory *memory = &process->cuda->memory;
     region.advice = calloc(1, sizeof(*region.advice));
-    region.store = region.advice != NULL ? vgpu_store_new_managed(process, call, bytesize) : NULL;
+    region.store = region.advice != NULL ? vgpu_store_new_managed(process, call, size) : NULL;
     if (region.store != NULL) {
         region.address = (uint64_t)(uintptr_t)region.store->bytes;
-        *region.advice = (struct vgpu_advice){NULL, region.address, region.address + bytesize, nothing};
+        *region.advice = (struct vgpu_advice){NULL, region.address, region.address + size, nothing};
     }
     if (region.store == NULL || vgpu_region_add(memory, &region) == NULL) {
         vgpu_store_drop(memory, region.store);
         free(region.advice);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    *dptr = region.address;
+    *address = region.address;
+    return CUDA_SUCCESS;
+}
+
+/* The flags are looked at before cuInit is asked for (measured on 535.261.03). */
+CUresult vgpu_cuMemAllocManaged(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *dptr,
+                                size_t bytesize, unsigned int flags) {
+    if (dptr == NULL || bytesize == 0 || (flags != ATTACH_GLOBAL && flags != ATTACH_HOST)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    CUcontext context;
+    CUdevice device;
+    CUresult refusal = vgpu_cuda_ready(process);
+    refusal = refusal == CUDA_SUCCESS ? vgpu_context_current(process, &context, &device) : refusal;
+    uint64_t address;
+    refusal =
+        refusal == CUDA_SUCCESS ? vgpu_managed_new(process, call, context, device, bytesize, flags, &address) : refusal;
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    *dptr = address;
     vgpu_call_output(call, dptr, sizeof(*dptr));
     return CUDA_SUCCESS;
 }

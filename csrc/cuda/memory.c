@@ -20,21 +20,13 @@ static CUresult current_device(struct vgpu_process *process, struct vgpu_device 
 }
 
 /* `low`: for a program of the time when device addresses had 32 bits. */
-static CUresult allocate(struct vgpu_process *process, uint64_t size, int low, uint64_t *address) {
+CUresult vgpu_memory_new(struct vgpu_process *process, CUcontext owner, CUdevice dev, uint64_t size, int low,
+                         uint64_t *address) {
     struct vgpu_cuda *cuda = process->cuda;
-    CUcontext context;
-    CUdevice dev;
-    CUresult refusal = vgpu_context_current(process, &context, &dev);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
-    if (size == 0) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
     if (size > vgpu_cuda_free(&cuda->device[dev])) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    struct vgpu_region region = {.size = size, .kind = VGPU_REGION_DEVICE, .owner = context, .device = dev};
+    struct vgpu_region region = {.size = size, .kind = VGPU_REGION_DEVICE, .owner = owner, .device = dev};
     region.address = vgpu_region_new_address(&cuda->memory, size, low);
     region.store = region.address != 0 ? vgpu_store_new(size) : NULL;
     if (region.store == NULL || vgpu_region_add(&cuda->memory, &region) == NULL) {
@@ -44,6 +36,16 @@ static CUresult allocate(struct vgpu_process *process, uint64_t size, int low, u
     cuda->device[dev].allocated += size;
     *address = region.address;
     return CUDA_SUCCESS;
+}
+
+static CUresult allocate(struct vgpu_process *process, uint64_t size, int low, uint64_t *address) {
+    CUcontext context;
+    CUdevice dev;
+    CUresult refusal = vgpu_context_current(process, &context, &dev);
+    if (refusal == CUDA_SUCCESS && size == 0) {
+        refusal = CUDA_ERROR_INVALID_VALUE;
+    }
+    return refusal == CUDA_SUCCESS ? vgpu_memory_new(process, context, dev, size, low, address) : refusal;
 }
 
 CUresult vgpu_cuMemAlloc_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *dptr, size_t bytesize) {
@@ -145,7 +147,7 @@ CUresult vgpu_cuMemFree_v2(struct vgpu_process *process, struct vgpu_call *call,
         return refusal;
     }
     struct vgpu_region *region = vgpu_region_at(&process->cuda->memory, dptr);
-    if (region == NULL || region->address != dptr ||
+    if (region == NULL || region->address != dptr || region->is_part ||
         (region->kind != VGPU_REGION_DEVICE && region->kind != VGPU_REGION_POOL &&
          region->kind != VGPU_REGION_MANAGED)) {
         return CUDA_ERROR_INVALID_VALUE;

@@ -38,6 +38,7 @@ struct vgpu_store {
     uint32_t direct; /* all of it is there: memory that the program itself, or another process, writes to */
     uint32_t own;    /* `bytes` is a mapping that ends with it */
     int file;        /* the memfd that it shares with other processes; -1: none */
+    uint64_t inode;  /* of the memfd: the program may close any descriptor, and its number be another file's then */
 };
 
 /* With one user; NULL: no memory. */
@@ -52,6 +53,9 @@ struct vgpu_store *vgpu_store_new_shared(struct vgpu_process *process, struct vg
 void vgpu_store_drop(struct vgpu_memory *memory, struct vgpu_store *store);
 /* Moves the contents into a memfd called `name`, in full charged: 1, or 0: not possible, and all is as it was. */
 int vgpu_store_share(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_store *store, const char *name);
+
+/* Its memfd; -1: it has none, or the program has closed it. */
+int vgpu_store_file(const struct vgpu_store *store);
 
 /* The contents from `offset` on, NULL if they are zeros that nobody has written; `length` is cut to where that
  * changes. */
@@ -84,6 +88,7 @@ struct vgpu_region {
     unsigned int flags; /* as the program gave them */
     uint32_t sync;      /* CU_POINTER_ATTRIBUTE_SYNC_MEMOPS */
     uint32_t opened;    /* IPC: how many times */
+    uint32_t is_part;   /* of a module: the program cannot free it */
     uint64_t inode;     /* IPC: of the memfd */
     struct vgpu_pool *pool;
     struct vgpu_physical *physical; /* MAPPED */
@@ -144,6 +149,12 @@ CUresult vgpu_fill(struct vgpu_process *process, struct vgpu_call *call, struct 
 CUresult vgpu_copy_3d(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D *copy);
 CUresult vgpu_fill_2d(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr to, size_t pitch,
                       uint32_t element, uint32_t width, size_t elements, size_t rows);
+
+/* memory.c, managed.c: memory of a device that goes with `owner`, NULL: with none. */
+CUresult vgpu_memory_new(struct vgpu_process *process, CUcontext owner, CUdevice device, uint64_t size, int low,
+                         uint64_t *address);
+CUresult vgpu_managed_new(struct vgpu_process *process, struct vgpu_call *call, CUcontext owner, CUdevice device,
+                          uint64_t size, unsigned int flags, uint64_t *address);
 
 /* managed.c */
 void vgpu_advice_free(struct vgpu_advice *advice);

@@ -103,6 +103,7 @@ CUcontext vgpu_stack_top(struct vgpu_cuda *cuda);               /* NULL: empty *
 int vgpu_stack_push(struct vgpu_cuda *cuda, CUcontext context); /* 1, or 0: no memory */
 void vgpu_stack_pop(struct vgpu_cuda *cuda);                    /* must not be empty */
 void vgpu_stacks_free(struct vgpu_cuda *cuda);
+uint64_t vgpu_thread_number(void); /* of the calling thread; no other gets it again */
 
 /* context.c */
 CUresult vgpu_context_check(struct vgpu_process *process, CUcontext context, CUdevice *device);
@@ -152,6 +153,7 @@ void vgpu_vmm_free_all(struct vgpu_cuda *cuda);
 
 /* objects.c: ends all streams, events, modules, ... of a context that is destroyed or reset. */
 void vgpu_objects_drop(struct vgpu_process *process, CUcontext context);
+void vgpu_objects_free_all(struct vgpu_process *process); /* before the rest of the state, which their ends look at */
 
 /* stream.c: CUDA_SUCCESS, or why no work can be put into the stream: 3, 400, 201. One that is being captured refuses
  * work that no capture knows (900). */

@@ -164,7 +164,7 @@ static unsigned char *read_all(int file, size_t size) {
 }
 
 CUresult vgpu_file_read(const char *path, unsigned char **bytes, size_t *size) {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for a writer */
     if (file < 0) {
         return CUDA_ERROR_FILE_NOT_FOUND;
     }
@@ -290,15 +290,18 @@ CUresult vgpu_module_variable(struct vgpu_process *process, struct vgpu_module *
     }
     struct vgpu_call call = {.process = process};
     size_t size = variable->size > 0 ? variable->size : 1;
+    uint64_t address;
+    /* Whatever context is current: it goes with the module's, that of a library with no context. */
+    CUcontext owner = module->object.context;
     CUresult result = variable->managed
-                          ? vgpu_cuMemAllocManaged(process, &call, &(*place)->address, size, ATTACH_GLOBAL)
-                          : vgpu_cuMemAlloc_v2(process, &call, &(*place)->address, size);
+                          ? vgpu_managed_new(process, &call, owner, module->device, size, ATTACH_GLOBAL, &address)
+                          : vgpu_memory_new(process, owner, module->device, size, 0, &address);
     if (result != CUDA_SUCCESS) {
         free(*place);
         return result;
     }
-    /* Whatever context is current: it goes with the module's, that of a library with no context. */
-    vgpu_region_at(&process->cuda->memory, (*place)->address)->owner = module->object.context;
+    vgpu_region_at(&process->cuda->memory, address)->is_part = 1;
+    (*place)->address = address;
     (*place)->variable = variable;
     (*place)->next = module->places;
     module->places = *place;

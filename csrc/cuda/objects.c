@@ -15,7 +15,6 @@ struct vgpu_objects {
     size_t room; /* a power of two */
     size_t count;
     uint64_t given;
-    void (*free_rest)(struct vgpu_process *process); /* what frees the state that these are part of */
 };
 
 static struct vgpu_object **bucket_of(struct vgpu_objects *objects, uint64_t handle) {
@@ -27,7 +26,7 @@ static int grow(struct vgpu_objects *objects, size_t room) {
     if (buckets == NULL) {
         return 0;
     }
-    struct vgpu_objects larger = {buckets, room, objects->count, objects->given, objects->free_rest};
+    struct vgpu_objects larger = {buckets, room, objects->count, objects->given};
     for (size_t i = 0; i < objects->room; i++) {
         while (objects->buckets[i] != NULL) {
             struct vgpu_object *object = objects->buckets[i];
@@ -53,6 +52,14 @@ void vgpu_object_drop(struct vgpu_process *process, struct vgpu_object *object) 
 }
 
 static int is_over(struct vgpu_process *process, const struct vgpu_object *object) {
+    struct vgpu_settings *settings;
+    CUdevice device;
+    return object->context != NULL &&
+           vgpu_context_settings(process, object->context, &settings, &device) != CUDA_SUCCESS;
+}
+
+/* The GPU's loss, or a fault for it, refuses the object and leaves it as it is. */
+static int is_refused(struct vgpu_process *process, const struct vgpu_object *object) {
     CUdevice device;
     return object->context != NULL && vgpu_context_check(process, object->context, &device) != CUDA_SUCCESS;
 }
@@ -73,7 +80,7 @@ void *vgpu_object_find(struct vgpu_process *process, enum vgpu_object_kind kind,
         vgpu_object_drop(process, object);
         return NULL;
     }
-    return object;
+    return is_refused(process, object) ? NULL : object;
 }
 
 void vgpu_objects_visit(struct vgpu_process *process, enum vgpu_object_kind kind,
@@ -108,29 +115,23 @@ void vgpu_objects_drop(struct vgpu_process *process, CUcontext context) {
     drop_those_of(process, context);
 }
 
-/* Before the rest of the state, which an object's end may look at. */
-static void free_all(struct vgpu_process *process) {
-    void (*free_rest)(struct vgpu_process *process) = process->cuda->objects->free_rest;
+void vgpu_objects_free_all(struct vgpu_process *process) {
     drop_those_of(process, NULL);
-    free(process->cuda->objects->buckets);
+    if (process->cuda->objects != NULL) {
+        free(process->cuda->objects->buckets);
+    }
     free(process->cuda->objects);
     process->cuda->objects = NULL;
-    free_rest(process);
 }
 
-static int make(struct vgpu_process *process) {
-    struct vgpu_objects *objects = calloc(1, sizeof(*objects));
-    if (objects != NULL) {
-        objects->free_rest = process->free_cuda;
-        process->free_cuda = free_all;
-        process->cuda->objects = objects;
-    }
-    return objects != NULL;
+static int make(struct vgpu_cuda *cuda) {
+    cuda->objects = calloc(1, sizeof(*cuda->objects));
+    return cuda->objects != NULL;
 }
 
 /* One that cannot grow serves on, only slower. */
 static int is_roomy(struct vgpu_process *process) {
-    if (process->cuda->objects == NULL && !make(process)) {
+    if (process->cuda->objects == NULL && !make(process->cuda)) {
         return 0;
     }
     struct vgpu_objects *objects = process->cuda->objects;

@@ -1,13 +1,14 @@
 /* PTX, as far as its directives go (PTX ISA 9.1, chapters 4, 5 and 11): .version, .target, .entry with its parameters
  * and limits, .global and .shared variables. Instructions are not looked at. */
 #include <ctype.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cuda/program.h"
 
 /* Registers that a kernel is taken to need: how many a compiler would give it is unknown (own choice). */
-enum { REGISTERS = 32 };
+enum { REGISTERS = 32, VERSION_MAX = 1000 };
 
 struct text {
     const char *at;
@@ -160,13 +161,18 @@ static int read_parameters(struct text *text, struct vgpu_kernel_facts *kernel) 
     }
 }
 
+/* What is too large for an int is the largest. */
+static int clipped(uint64_t number) {
+    return number < INT_MAX ? (int)number : INT_MAX;
+}
+
 /* `.maxntid 128, 1, 1`: what its numbers make when multiplied, or in `each`. */
-static long read_numbers(struct text *text, int each[3]) {
-    long product = 1;
+static int read_numbers(struct text *text, int each[3]) {
+    int product = 1;
     struct text look = *text;
     for (int i = 0; i < 3 && next(&look) && number(&look) >= 0; i++) {
-        product *= number(&look);
-        each[i] = (int)number(&look);
+        each[i] = clipped((uint64_t)number(&look));
+        product = clipped((uint64_t)product * (uint64_t)each[i]);
         *text = look;
         if (!next(&look) || !is(&look, ",")) {
             break;
@@ -182,10 +188,10 @@ static int read_body(struct text *text, struct vgpu_kernel_facts *kernel) {
         struct declaration declaration;
         depth += is(text, "{") ? 1 : is(text, "}") ? -1 : 0;
         if (is(text, ".shared") && read_declaration(text, &declaration)) {
-            kernel->shared += (int)declaration.size;
+            kernel->shared = clipped((uint64_t)kernel->shared + (uint64_t)clipped(declaration.size));
         }
         if (is(text, ".local") && read_declaration(text, &declaration)) {
-            kernel->local += (int)declaration.size;
+            kernel->local = clipped((uint64_t)kernel->local + (uint64_t)clipped(declaration.size));
         }
     }
     return depth == 0;
@@ -207,7 +213,7 @@ static CUresult read_entry(struct text *text, struct vgpu_program *program) {
             return CUDA_ERROR_INVALID_PTX;
         }
         if (is(text, ".maxntid") || is(text, ".reqntid")) {
-            kernel->max_threads = (int)read_numbers(text, each);
+            kernel->max_threads = read_numbers(text, each);
         } else if (is(text, ".reqnctapercluster")) {
             read_numbers(text, kernel->cluster);
         } else if (is(text, ";")) { /* only declared */
@@ -241,11 +247,15 @@ static CUresult read_head(struct text *text, struct vgpu_program *program, int d
     char *end;
     long major = strtol(text->word, &end, 10);
     long minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+    if (major > VERSION_MAX || minor < 0 || minor > VERSION_MAX) {
+        return CUDA_ERROR_INVALID_PTX;
+    }
     program->ptx_version = (int)(10 * major + minor);
     if (!next(text) || !is(text, ".target") || !next(text) || strncmp(text->word, "sm_", 3) != 0) {
         return CUDA_ERROR_INVALID_PTX;
     }
-    program->sm = (int)strtol(text->word + 3, NULL, 10);
+    long sm = strtol(text->word + 3, NULL, 10);
+    program->sm = sm > 0 ? clipped((uint64_t)sm) : 0;
     return program->sm > 0 && program->sm <= device ? CUDA_SUCCESS : CUDA_ERROR_INVALID_PTX;
 }
 

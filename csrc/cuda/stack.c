@@ -17,7 +17,7 @@ struct vgpu_stack {
 static uint64_t threads_seen;
 static __thread uint64_t this_thread __attribute__((tls_model("initial-exec")));
 
-static uint64_t thread_number(void) {
+uint64_t vgpu_thread_number(void) {
     if (this_thread == 0) {
         this_thread = __atomic_add_fetch(&threads_seen, 1, __ATOMIC_RELAXED);
     }
@@ -26,7 +26,7 @@ static uint64_t thread_number(void) {
 
 /* The link that leads to this thread's stack; what it holds is NULL if there is none. */
 static struct vgpu_stack **link_of(struct vgpu_cuda *cuda) {
-    uint64_t thread = thread_number();
+    uint64_t thread = vgpu_thread_number();
     struct vgpu_stack **link = &cuda->stacks[thread % VGPU_STACK_BUCKETS];
     while (*link != NULL && (*link)->thread != thread) {
         link = &(*link)->next;
@@ -54,7 +54,7 @@ int vgpu_stack_push(struct vgpu_cuda *cuda, CUcontext context) {
         if (stack == NULL) {
             return 0;
         }
-        stack->thread = thread_number();
+        stack->thread = vgpu_thread_number();
         *link = stack;
     }
     if (stack->depth == stack->room) {

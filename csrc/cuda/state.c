@@ -4,6 +4,7 @@
 
 static void free_state(struct vgpu_process *process) {
     struct vgpu_cuda *cuda = process->cuda;
+    vgpu_objects_free_all(process);
     vgpu_stacks_free(cuda);
     vgpu_contexts_free(cuda);
     vgpu_peers_drop(cuda, NULL);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cuda/model.h"
@@ -65,6 +66,18 @@ static uint8_t *map(uint64_t size) {
     return got;
 }
 
+int vgpu_store_file(const struct vgpu_store *store) {
+    struct stat status;
+    int is_ours = store->file >= 0 && fstat(store->file, &status) == 0 && status.st_ino == store->inode;
+    return is_ours ? store->file : -1;
+}
+
+static void set_file(struct vgpu_store *store, int file) {
+    struct stat status;
+    store->inode = fstat(file, &status) == 0 ? status.st_ino : 0;
+    store->file = file;
+}
+
 void vgpu_store_drop(struct vgpu_memory *memory, struct vgpu_store *store) {
     if (store == NULL || --store->users != 0) {
         return;
@@ -73,7 +86,7 @@ void vgpu_store_drop(struct vgpu_memory *memory, struct vgpu_store *store) {
     if (store->own && store->bytes != NULL) {
         munmap(store->bytes, in_pages(store->size));
     }
-    if (store->file >= 0) {
+    if (vgpu_store_file(store) >= 0) {
         close(store->file);
     }
     free(store->written);
@@ -112,7 +125,7 @@ struct vgpu_store *vgpu_store_new_shared(struct vgpu_process *process, struct vg
         return NULL;
     }
     store->bytes = got;
-    store->file = file;
+    set_file(store, file);
     return store;
 }
 
@@ -121,8 +134,12 @@ static int save(const struct vgpu_store *store, int file) {
     for (uint64_t at = 0; at < store->size;) {
         uint64_t length = store->size - at;
         const uint8_t *from = vgpu_store_read(store, at, &length);
-        if (from != NULL && pwrite(file, from, length, (off_t)at) != (ssize_t)length) {
-            return 0;
+        if (from != NULL) {
+            ssize_t done = pwrite(file, from, length, (off_t)at); /* at most 0x7ffff000 bytes: pwrite(2) */
+            if (done == 0 || (done < 0 && errno != EINTR)) {
+                return 0;
+            }
+            length = done > 0 ? (uint64_t)done : 0;
         }
         at += length;
     }
@@ -131,7 +148,7 @@ static int save(const struct vgpu_store *store, int file) {
 
 int vgpu_store_share(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_store *store, const char *name) {
     if (store->file >= 0) {
-        return 1;
+        return vgpu_store_file(store) >= 0;
     }
     uint64_t size = in_pages(store->size);
     uint64_t more = store->direct ? 0 : size - store->charged;
@@ -146,7 +163,7 @@ int vgpu_store_share(struct vgpu_process *process, struct vgpu_call *call, struc
             store->bytes = got;
             store->direct = 1;
             store->own = 1;
-            store->file = file;
+            set_file(store, file);
             return 1;
         }
     }

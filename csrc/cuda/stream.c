@@ -4,16 +4,6 @@
 
 #include <stdlib.h>
 
-static uint64_t threads_seen;
-static __thread uint64_t this_thread __attribute__((tls_model("initial-exec")));
-
-uint64_t vgpu_thread_number(void) {
-    if (this_thread == 0) {
-        this_thread = __atomic_add_fetch(&threads_seen, 1, __ATOMIC_RELAXED);
-    }
-    return this_thread;
-}
-
 CUresult vgpu_cuda_tried(struct vgpu_process *process) {
     CUresult refusal = vgpu_cuda_ready(process);
     return process->cuda->init_failed ? CUDA_SUCCESS : refusal;
@@ -88,19 +78,46 @@ CUresult vgpu_stream_find(struct vgpu_process *process, struct vgpu_call *call, 
         return find_default(process, handle, stream);
     }
     *stream = vgpu_object_find(process, VGPU_OBJECT_STREAM, handle);
-    return *stream != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    if (*stream == NULL) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    return (*stream)->is_detached ? CUDA_ERROR_STREAM_DETACHED : CUDA_SUCCESS;
+}
+
+CUresult vgpu_stream_for_work(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
+                              struct vgpu_stream **stream) {
+    CUcontext context;
+    CUdevice device;
+    CUresult refusal = vgpu_stream_find(process, call, handle, stream);
+    return refusal == CUDA_SUCCESS ? vgpu_context_current(process, &context, &device) : refusal;
 }
 
 CUresult vgpu_stream_check(struct vgpu_process *process, struct vgpu_call *call, CUstream stream) {
     struct vgpu_stream *found;
-    CUresult refusal = vgpu_stream_find(process, call, stream, &found);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
+    CUresult refusal = vgpu_stream_for_work(process, call, stream, &found);
+    return refusal == CUDA_SUCCESS ? vgpu_capture_refuse(process, found) : refusal;
+}
+
+struct detached {
+    struct vgpu_process *process;
+    CUgreenCtx green;
     CUcontext context;
-    CUdevice device;
-    refusal = vgpu_context_current(process, &context, &device);
-    return refusal != CUDA_SUCCESS ? refusal : vgpu_capture_refuse(process, found);
+};
+
+static void detach(struct vgpu_object *object, void *data) {
+    const struct detached *detached = data;
+    struct vgpu_stream *stream = (struct vgpu_stream *)object;
+    int is_its = stream->green == detached->green || object->context == detached->context;
+    if (is_its && stream->special == NULL) {
+        vgpu_capture_refuse(detached->process, stream);
+        stream->is_detached = 1;
+        object->context = NULL;
+    }
+}
+
+void vgpu_streams_detach(struct vgpu_process *process, CUgreenCtx green, CUcontext context) {
+    struct detached detached = {process, green, context};
+    vgpu_objects_visit(process, VGPU_OBJECT_STREAM, detach, &detached);
 }
 
 uint64_t vgpu_stream_id(const struct vgpu_stream *stream) {
@@ -150,12 +167,13 @@ CUresult vgpu_cuStreamDestroy_v2(struct vgpu_process *process, struct vgpu_call 
     if (hStream == NULL || hStream == VGPU_STREAM_LEGACY || hStream == VGPU_STREAM_PER_THREAD) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    struct vgpu_stream *stream;
+    struct vgpu_stream *stream = NULL;
     CUresult refusal = vgpu_stream_find(process, call, hStream, &stream);
-    if (refusal == CUDA_SUCCESS) {
-        vgpu_object_drop(process, &stream->object);
+    if (stream == NULL || (refusal != CUDA_SUCCESS && refusal != CUDA_ERROR_STREAM_DETACHED)) {
+        return refusal;
     }
-    return refusal;
+    vgpu_object_drop(process, &stream->object);
+    return CUDA_SUCCESS;
 }
 
 CUresult vgpu_cuStreamDestroy(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream) {

@@ -24,6 +24,7 @@ struct vgpu_stream {
     uint64_t thread;                  /* whose VGPU_STREAM_PER_THREAD it is */
     CUdevice device;
     CUgreenCtx green; /* NULL: of the whole device */
+    int is_detached;  /* its green context has been destroyed */
     unsigned int flags;
     int priority;
     CUstreamAttrValue attributes[VGPU_LAUNCH_ATTRIBUTES];
@@ -37,13 +38,17 @@ struct vgpu_stream {
 CUresult vgpu_stream_find(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
                           struct vgpu_stream **stream);
 
+/* The same for work, which needs a current context as well. */
+CUresult vgpu_stream_for_work(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
+                              struct vgpu_stream **stream);
+
 /* A new one in a context. */
 CUresult vgpu_stream_new(struct vgpu_process *process, CUcontext context, CUdevice device, unsigned int flags,
                          int priority, CUgreenCtx green, CUstream *handle);
 
-uint64_t vgpu_stream_id(const struct vgpu_stream *stream);
+/* The green context is being destroyed: its streams stay for cuStreamDestroy alone, and their captures are spoiled. */
+void vgpu_streams_detach(struct vgpu_process *process, CUgreenCtx green, CUcontext context);
 
-/* A number of the calling thread that no other gets again. */
-uint64_t vgpu_thread_number(void);
+uint64_t vgpu_stream_id(const struct vgpu_stream *stream);
 
 #endif

@@ -11,6 +11,9 @@
  * it, and programs see CUDA_ERROR_UNKNOWN then (proteneer/timemachine PR 1203). */
 enum { NVML_GPU_IS_LOST = 15, CUDA_UNKNOWN = 999 };
 
+/* The call that this thread is in. Not in struct vgpu_process: a model that waits leaves the lock to other calls. */
+static __thread struct vgpu_call *this_call __attribute__((tls_model("initial-exec")));
+
 static void mark_forked(struct vgpu_process *process) {
     struct vgpu_model *models[] = {(struct vgpu_model *)process->cuda, (struct vgpu_model *)process->nvml};
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
@@ -53,6 +56,8 @@ int vgpu_call_begin(struct vgpu_call *call, struct vgpu_process *process, const 
     if (call->ready != VGPU_TOO_EARLY) {
         vgpu_lock(process);
         call->locked = 1;
+        call->outer = this_call;
+        this_call = call;
         process->about = 0;
         if (vgpu_process_forked(process)) {
             mark_forked(process);
@@ -91,35 +96,54 @@ static void put_text(struct vgpu_call *call) {
 /* Is the call about a GPU that has been lost? */
 static int is_lost(struct vgpu_process *process) {
     for (uint32_t gpu = 0; gpu < VGPU_GPUS_MAX; gpu++) {
-        if ((process->about >> gpu & 1) != 0 && vgpu_gpu_lost(process, gpu)) {
+        if ((process->about >> gpu & 1) != 0 && vgpu_gpu_is_lost(process, gpu)) {
             return 1;
         }
     }
     return 0;
 }
 
-/* A fault for one GPU is found now: the model has looked the GPU up. What takes time, or never ends, waits until the
- * lock is free. */
-static const struct vgpu_fault *late_fault(struct vgpu_call *call) {
-    if (!call->locked || call->ready != VGPU_READY || call->process->about == 0) {
-        return NULL;
+/* A value or a text is put where the model's would be: for these the model goes on, and knows where that is. A delay
+ * alone changes nothing. What takes time, or never ends, waits until the lock is free. */
+static void find_late(struct vgpu_call *call, uint32_t gpu) {
+    call->fault = vgpu_fault_about(call->process, call->event.name, 1u << gpu);
+    call->late = call->fault != NULL;
+    if (fault_has(call, VGPU_FAULT_LOST)) {
+        vgpu_gpu_lose(call->process, (uint32_t)call->fault->value);
     }
-    const struct vgpu_fault *late = NULL;
-    if (call->fault == NULL) {
-        late = call->fault = vgpu_fault_about(call->process, call->event.name, call->process->about);
-        if (fault_has(call, VGPU_FAULT_LOST)) {
-            vgpu_gpu_lose(call->process, (uint32_t)call->fault->value);
-        }
+    int is_answered = fault_has(call, VGPU_FAULT_RESULT | VGPU_FAULT_CRASH | VGPU_FAULT_HANG);
+    if (is_answered && !fault_has(call, VGPU_FAULT_VALUE | VGPU_FAULT_TEXT)) {
+        call->refused |= 1u << gpu;
     }
-    if (is_lost(call->process)) {
+}
+
+struct vgpu_call *vgpu_call_current(const struct vgpu_process *process) {
+    return this_call != NULL && this_call->process == process ? this_call : NULL;
+}
+
+int vgpu_gpu_lost(struct vgpu_process *process, uint32_t gpu) {
+    struct vgpu_call *call = vgpu_call_current(process);
+    gpu %= VGPU_GPUS_MAX;
+    process->about |= 1u << gpu;
+    if (call == NULL || call->ready != VGPU_READY) {
+        return vgpu_gpu_is_lost(process, gpu);
+    }
+    if (call->fault == NULL && (call->asked >> gpu & 1) == 0) {
+        find_late(call, gpu);
+    }
+    call->asked |= 1u << gpu;
+    return (call->refused >> gpu & 1) != 0 || vgpu_gpu_is_lost(process, gpu);
+}
+
+static void answer_if_lost(struct vgpu_call *call) {
+    if (call->locked && call->ready == VGPU_READY && is_lost(call->process)) {
         call->event.result = call->event.library == VGPU_LIBRARY_NVML ? NVML_GPU_IS_LOST : CUDA_UNKNOWN;
         call->event.flags |= VGPU_RECORD_FAULTED;
     }
-    return late;
 }
 
 int32_t vgpu_call_end(struct vgpu_call *call) {
-    const struct vgpu_fault *late = late_fault(call);
+    answer_if_lost(call);
     if (fault_has(call, VGPU_FAULT_VALUE) && call->fault->output < call->event.outputs) {
         put_value(call);
     }
@@ -134,10 +158,11 @@ int32_t vgpu_call_end(struct vgpu_call *call) {
         memcpy(&call->event.out[i], call->outputs[i], call->output_sizes[i]);
     }
     if (call->locked) {
+        this_call = call->outer;
         vgpu_unlock(call->process);
     }
-    if (late != NULL) {
-        vgpu_fault_enter(call->process, late, call->event.library, call->event.name, call->event.caller);
+    if (call->late) {
+        vgpu_fault_enter(call->process, call->fault, call->event.library, call->event.name, call->event.caller);
     }
     if (__atomic_load_n(&call->process->started, __ATOMIC_ACQUIRE) == 2) {
         vgpu_trace_write(&call->process->trace, &call->event);

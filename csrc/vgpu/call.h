@@ -4,7 +4,8 @@
  *   the model        answers, and says what the trace should show
  *   vgpu_call_end    the fault's value or text, unlock, one CALL record, errno as it was
  *
- * A model runs under the process's lock, so its own state needs none. */
+ * A model runs under the process's lock, so its own state needs none. It looks its GPUs up (vgpu_gpu_lost) before it
+ * writes an output or changes its state: a fault for one GPU is found by that look-up, which then refuses. */
 #ifndef VGPU_CALL_H
 #define VGPU_CALL_H
 
@@ -53,6 +54,10 @@ struct vgpu_call {
     void (*then)(void *data); /* called when all is done and the lock is free: for callbacks of the program */
     void *then_data;
     int locked;
+    int late;                /* `fault` is one for a GPU: the look-up has found it */
+    uint32_t asked;          /* bit N: GPU N has been looked up, and its faults with it */
+    uint32_t refused;        /* bit N: look-ups of GPU N fail, as the fault's answer is not the model's */
+    struct vgpu_call *outer; /* the call whose callback to the program has made this one */
     int saved_errno;
     char text[VGPU_CALL_TEXT_SIZE]; /* room for a text that is put together for the record */
 };
@@ -61,10 +66,13 @@ struct vgpu_call {
 int vgpu_call_begin(struct vgpu_call *call, struct vgpu_process *process, const struct vgpu_event *event,
                     enum vgpu_when when);
 
+/* The call of this process that this thread is in; NULL: none, as where the process's state ends. */
+struct vgpu_call *vgpu_call_current(const struct vgpu_process *process);
+
 /* Answers the result. */
 int32_t vgpu_call_end(struct vgpu_call *call);
 
-/* The model has written a number of 4 or 8 bytes to `at`: it goes into the record, and a value fault goes there. */
+/* The model has written a number of 1, 4 or 8 bytes to `at`: it goes into the record, and a value fault goes there. */
 void vgpu_call_output(struct vgpu_call *call, void *at, size_t size);
 
 /* The model has written a text to the caller's `buffer` of `size` bytes: it is the record's text, and a text fault goes

@@ -114,11 +114,10 @@ void vgpu_gpu_lose(struct vgpu_process *process, uint32_t gpu) {
     }
 }
 
-int vgpu_gpu_lost(struct vgpu_process *process, uint32_t gpu) {
+int vgpu_gpu_is_lost(const struct vgpu_process *process, uint32_t gpu) {
     uint32_t lost = __atomic_load_n(&process->lost, __ATOMIC_RELAXED);
     if (process->trace.header != NULL) {
         lost |= __atomic_load_n(&process->trace.header->lost, __ATOMIC_RELAXED);
     }
-    process->about |= 1u << (gpu % VGPU_GPUS_MAX);
     return (int)(lost >> (gpu % VGPU_GPUS_MAX) & 1);
 }

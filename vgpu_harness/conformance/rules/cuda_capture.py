@@ -4,7 +4,7 @@ from typing import Any
 
 from vgpu_harness.conformance.rule import Cuda, rule
 from vgpu_harness.conformance.rules.cuda_event import event
-from vgpu_harness.conformance.rules.cuda_stream import stream
+from vgpu_harness.conformance.rules.cuda_stream import memory, stream
 
 INVALID_VALUE, ILLEGAL_STATE = 1, 401
 UNSUPPORTED, INVALIDATED, UNMATCHED, UNJOINED, ISOLATION = 900, 901, 903, 904, 905
@@ -169,6 +169,43 @@ def captures_go_into_a_graph(cuda: Cuda) -> None:
     cuda.equal(captured(cuda, handle), cuda.value(graph), "the graph at the end")
     cuda.equal(counted(cuda, "cuGraphGetNodes", cuda.value(graph), None), 2, "the number of nodes")
     cuda.equal(counted(cuda, "cuGraphGetEdges", cuda.value(graph), None, None), 1, "the number of edges")
+
+
+@rule(
+    "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemsetD8Async", "cuMemsetD32Async",
+    "cuMemcpyAsync", "cuMemcpy2DAsync_v2", "cuMemcpy3DAsync_v2", "cuStreamEndCapture", "cuGraphLaunch",
+    source="cuda.h 13.5, cuStreamBeginCapture; CUDA C++ Programming Guide, Creating a Graph Using Stream Capture",
+    gpu=True,
+)  # fmt: skip
+def copies_become_nodes(cuda: Cuda) -> None:
+    """Copies and fills of a captured stream are done when the graph is launched, in their order, and not before."""
+    cuda.context()
+    device, host, back = memory(cuda, 96), cuda.ffi.new("char[]", bytes(range(1, 33))), cuda.ffi.new("char[96]")
+    way = {"srcMemoryType": 2, "srcDevice": device + 64, "srcPitch": 16, "dstMemoryType": 2, "dstDevice": device + 72,
+           "dstPitch": 16, "WidthInBytes": 4, "Height": 2}  # fmt: skip
+    flat = cuda.struct("CUDA_MEMCPY2D", **way)
+    solid = cuda.struct("CUDA_MEMCPY3D", **(way | {"dstDevice": device + 76, "Depth": 1}))
+    handle, ready = stream(cuda, 1), cuda.out("CUgraphExec")
+    cuda.ok("cuStreamBeginCapture_v2", handle, RELAXED)
+    cuda.ok("cuMemcpyHtoDAsync_v2", device, host, 32, handle)
+    cuda.ok("cuMemcpyDtoDAsync_v2", device + 32, device, 32, handle)
+    cuda.ok("cuMemcpyAsync", device + 64, device + 32, 32, handle)
+    cuda.ok("cuMemsetD8Async", device, 0x77, 2, handle)
+    cuda.ok("cuMemsetD32Async", device + 4, 0x01020304, 1, handle)
+    cuda.ok("cuMemcpy2DAsync_v2", flat, handle)
+    cuda.ok("cuMemcpy3DAsync_v2", solid, handle)
+    cuda.ok("cuMemcpyDtoHAsync_v2", back, device, 96, handle)
+    graph = captured(cuda, handle)
+    cuda.equal(counted(cuda, "cuGraphGetNodes", graph, None), 8, "the number of nodes")
+    cuda.equal(bytes(cuda.ffi.buffer(back)), bytes(96), "the bytes before the launch")
+    cuda.ok("cuGraphInstantiateWithFlags", ready, graph, 0)
+    cuda.ok("cuGraphLaunch", cuda.value(ready), handle)
+    cuda.ok("cuStreamSynchronize", handle)
+    wanted = bytearray([*range(1, 33)] * 3)
+    wanted[0:2], wanted[4:8] = b"\x77\x77", b"\x04\x03\x02\x01"
+    wanted[72:76] = wanted[76:80] = wanted[64:68]
+    wanted[88:92] = wanted[92:96] = wanted[80:84]
+    cuda.equal(bytes(cuda.ffi.buffer(back)), bytes(wanted), "the bytes after the launch")
 
 
 @rule("cuThreadExchangeStreamCaptureMode", source="cuda.h 13.5, cuThreadExchangeStreamCaptureMode", gpu=True)

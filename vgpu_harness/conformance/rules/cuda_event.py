@@ -92,6 +92,8 @@ def events_without_timing(cuda: Cuda) -> None:
 @rule(
     "cuEventRecord",
     "cuEventRecordWithFlags",
+    "cuEventQuery",
+    "cuEventSynchronize",
     source="cuda.h 13.5, cuStreamBeginCapture, cuThreadExchangeStreamCaptureMode: no query of a captured event",
     gpu=True,
 )

@@ -293,6 +293,21 @@ def kernels_stand_for_functions(cuda: Cuda) -> None:
     cuda.equal(said[0], said[1], "the registers of the function")
 
 
+@rule(
+    "cuModuleGetTexRef", "cuModuleGetSurfRef", "cuLibraryGetUnifiedFunction",
+    source="cuda.h 13.5: a name that is not there is NOT_FOUND", gpu=True,
+)  # fmt: skip
+def names_that_are_not_there(cuda: Cuda) -> None:
+    """Code without references to textures and surfaces, and without unified functions, has none of any name."""
+    cuda.context()
+    owner, found = module(cuda), cuda.out("uintptr_t")
+    for name in ("cuModuleGetTexRef", "cuModuleGetSurfRef"):
+        cuda.expect(NOT_FOUND, name, cuda.ffi.cast("void *", found), owner, "first")
+    cuda.expect(NOT_FOUND, "cuLibraryGetUnifiedFunction", cuda.ffi.cast("void **", found), library(cuda), "first")
+    if cuda.host is not None:
+        cuda.untouched(found)
+
+
 @rule("cuModuleGetLoadingMode", source="CUDA C++ Programming Guide, lazy loading; cuda.h 13.5", gpu=True)
 def loading_is_lazy(cuda: Cuda) -> None:
     """Modules are loaded lazily by default, eagerly where CUDA_MODULE_LOADING says so at cuInit."""

@@ -132,7 +132,10 @@ def destroyed_streams_are_gone(cuda: Cuda) -> None:
             cuda.expect(INVALID_HANDLE, "cuStreamQuery", handle)
 
 
-@rule("cuStreamBeginCapture_v2", source="cuda.h 13.5; cuStreamBeginCapture: no synchronization", gpu=True)
+@rule(
+    "cuStreamBeginCapture_v2", "cuStreamSynchronize", "cuStreamQuery",
+    source="cuda.h 13.5; cuStreamBeginCapture: no synchronization", gpu=True,
+)  # fmt: skip
 def streams_are_waited_for(cuda: Cuda) -> None:
     """A stream without work is done; one that is being captured cannot be waited for, and the capture is spoiled."""
     cuda.context()
@@ -266,6 +269,33 @@ def _batch(cuda: Cuda, name: str, refused: tuple[int, ...]) -> None:
         cuda.equal((read(cuda, address, 8), read(cuda, address + 8, 8)), (5, 2**40), "the values that were written")
     operations[0].operation = 99
     cuda.expect((INVALID_VALUE, *refused), name, None, 1, operations, 0)
+
+
+def _captured_waits(cuda: Cuda, suffix: str, refused: tuple[int, ...]) -> None:
+    cuda.context()
+    address = memory(cuda, 16)
+    for bits in (32, 64):
+        handle, graph, nodes = stream(cuda, NON_BLOCKING), cuda.out("CUgraph"), cuda.out("size_t")
+        cuda.ok("cuStreamBeginCapture_v2", handle, 2)
+        if cuda.expect((0, *refused), f"cuStreamWaitValue{bits}{suffix}", handle, address, 1, WAIT_EQ) == 0:
+            cuda.ok("cuStreamEndCapture", handle, graph)
+            cuda.ok("cuGraphGetNodes", cuda.value(graph), None, nodes)
+            cuda.equal(cuda.value(nodes), 1, "the number of nodes")
+
+
+@rule("cuStreamWaitValue32_v2", "cuStreamWaitValue64_v2", source="cuda.h 13.5, cuStreamWaitValue32", gpu=True)
+def waits_are_captured(cuda: Cuda) -> None:
+    """A wait for a value is a node of what the stream is captured into, whatever the value is now."""
+    _captured_waits(cuda, "_v2", ())
+
+
+@rule(
+    "cuStreamWaitValue32", "cuStreamWaitValue64",
+    source="cuda.h 12.9, cuStreamWaitValue32: not supported unless the driver's module parameter allows it", gpu=True,
+)  # fmt: skip
+def waits_of_the_older_form(cuda: Cuda) -> None:
+    """The first forms are captured, too, where a driver has them at all."""
+    _captured_waits(cuda, "", () if cuda.host is not None else (NOT_SUPPORTED, 900))
 
 
 @rule("cuStreamBatchMemOp_v2", source="cuda.h 13.5, cuStreamBatchMemOp", gpu=True)
