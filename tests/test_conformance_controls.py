@@ -12,7 +12,8 @@ from vgpu_harness.conformance.suite import Lie, Suite
 # Why no rule sees that a function is silent where it should work. What is noticed after all must leave the lists.
 NOTHING_TO_SEE = {
     "no work of a simulated GPU is ever left over to be waited for": (
-        "cuCtxSynchronize", "cuCtxSynchronize_v2", "cuCtxWaitEvent", "cuGreenCtxWaitEvent",
+        "cuCtxSynchronize", "cuCtxSynchronize_v2", "cuCtxWaitEvent", "cuGreenCtxWaitEvent", "cuStreamSynchronize",
+        "cuStreamQuery", "cuEventSynchronize", "cuEventQuery",
     ),
     "a simulated GPU has no caches": ("cuCtxResetPersistingL2Cache", "cuFlushGPUDirectRDMAWrites"),
     "no profiler is attached": ("cuProfilerStart", "cuProfilerStop"),
@@ -22,6 +23,9 @@ NOTHING_TO_SEE = {
 NEVER_SUCCEEDS = {
     "Linux has no locally unique identifiers and no driver models": (
         "cuDeviceGetLuid", "nvmlDeviceGetDriverModel", "nvmlDeviceGetDriverModel_v2", "nvmlDeviceSetDriverModel",
+    ),
+    "code that a driver of today loads has no texture references, and PTX no unified functions": (
+        "cuModuleGetTexRef", "cuModuleGetSurfRef", "cuLibraryGetUnifiedFunction",
     ),
     "NVIDIA's private tables are not there": ("cuGetExportTable", "nvmlInternalGetExportTable"),
     "it is deprecated, and is not supported": ("cuProfilerInitialize",),

@@ -58,6 +58,18 @@ def test_a_foreign_library(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_what_an_old_library_lacks_can_be_allowed(pytester: pytest.Pytester) -> None:
+    """A function that is not exported fails the rule; with --vgpu-allow-missing it is an expected failure, no pass."""
+    library = compile_library(LIBRARY, "libcuda.so.1")
+    words = ("--vgpu-cuda", library, "--vgpu-no-sandbox", "-k", "names_of_codes or init_with_a_flag", "-rx")
+    strict = run(pytester, *words)
+    strict.assert_outcomes(passed=1, failed=1, deselected=strict.parseoutcomes()["deselected"])
+    allowed = run(pytester, *words, "--vgpu-allow-missing")
+    allowed.assert_outcomes(passed=1, xfailed=1, deselected=allowed.parseoutcomes()["deselected"])
+    allowed.stdout.fnmatch_lines(["XFAIL *names_of_codes* does not export cuGetErrorName"])
+    assert (strict.ret, allowed.ret) == (1, 0)
+
+
 def test_workers_of_xdist_say_what_they_left_out(pytester: pytest.Pytester) -> None:
     """With -n the reasons come from the workers: the controller itself collects nothing."""
     library = compile_library(LIBRARY, "libcuda.so.1")

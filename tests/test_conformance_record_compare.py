@@ -140,6 +140,18 @@ def test_values_of_devices(label: str, answer: tuple[Answer, object], recorded: 
     assert (difference.recorded, difference.now) == (recorded, now)
 
 
+def test_devices_that_are_gone_are_a_difference() -> None:
+    """A device that only the recording has is a finding, whatever else agrees; so are more, in the same state."""
+    found = compare(recording(devices=[DEVICE, DEVICE]), recording())
+    assert [str(difference) for difference in found.differences] == [
+        "devices (count, after init): recorded 2, now 1",
+    ]
+    assert found.percent("values") == 80.0
+    assert len(compare(recording(), recording(init=0, devices=[])).differences) == 1
+    assert compare(recording(init=0), recording(init=0, devices=[DEVICE, DEVICE])).differences[0].now == 2
+    assert compare(recording(), recording(init=0, devices=[DEVICE, DEVICE])).differences == []
+
+
 def test_volatile_values_are_compared_by_code() -> None:
     """A value that changes from minute to minute is not held against anybody."""
     found = compare(recording(), recording(devices=[DEVICE | {"nvmlDeviceGetMemoryInfo": (0, {"free": 5})}]))
@@ -149,7 +161,7 @@ def test_volatile_values_are_compared_by_code() -> None:
 def test_only_what_both_have_is_compared() -> None:
     """A recording of CUDA says nothing of NVML, and one without a GPU nothing of devices."""
     assert dict(compare(recording(), recording("nvml")).compared) == {}
-    assert ("cuda", "values") not in compare(recording(), recording(devices=[])).compared
+    assert ("cuda", "values") not in compare(recording(devices=[]), recording()).compared
     assert compare(recording(), recording("nvml")).percent("codes") == 100.0
 
 

@@ -24,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try libraries of --vgpu-cuda and --vgpu-nvml as this user, and let them see /dev",
     )
+    group.addoption(
+        "--vgpu-allow-missing",
+        action="store_true",
+        help="a rule whose function the library does not export is an expected failure",
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -84,6 +84,7 @@ nvmlReturn_t vgpu_nvmlDeviceGetBridgeChipInfo(struct vgpu_process *process, stru
         bridgeHierarchy->bridgeChipInfo[i].fwVersion = (unsigned int)(chips[i].value >> 8);
         bridgeHierarchy->bridgeCount++;
     }
+    vgpu_call_output(call, &bridgeHierarchy->bridgeCount, sizeof(bridgeHierarchy->bridgeCount));
     vgpu_nvml_say_pci(call, gpu);
     return NVML_SUCCESS;
 }
@@ -149,7 +150,7 @@ static void put_guid(unsigned char *to, const char *digits) {
     memset(to, 0, VGPU_NVML_GUID);
     for (size_t i = 0; digits != NULL && i < 2 * VGPU_NVML_GUID && digits[i] != '\0'; i++) {
         const char *known = "0123456789abcdef";
-        const char *at = strchr(known, digits[i]);
+        const char *at = strchr(known, digits[i] | 0x20); /* small letters; digits stay as they are */
         to[i / 2] = (unsigned char)(to[i / 2] << 4 | (at != NULL ? at - known : 0));
     }
 }
@@ -180,6 +181,7 @@ nvmlReturn_t vgpu_nvmlDeviceGetPlatformInfo(struct vgpu_process *process, struct
     platformInfo->hostId = (unsigned char)vgpu_nvml_get_or(process, gpu, VGPU_PROPERTY_PLATFORM, 2, 0);
     platformInfo->peerType = (unsigned char)vgpu_nvml_get_or(process, gpu, VGPU_PROPERTY_PLATFORM, 3, 0);
     platformInfo->moduleId = (unsigned char)vgpu_nvml_get_or(process, gpu, VGPU_PROPERTY_PLATFORM, 4, 0);
+    vgpu_call_output(call, &platformInfo->slotNumber, sizeof(platformInfo->slotNumber));
     vgpu_nvml_say_pci(call, gpu);
     return NVML_SUCCESS;
 }

@@ -26,7 +26,7 @@ static nvmlReturn_t find(struct vgpu_process *process, struct vgpu_call *call, c
     }
     uint32_t i = place_of(process, pci);
     *gpu = vgpu_image_gpu(process->image, i);
-    if (*gpu == NULL || vgpu_nvml_is_removed(process, i)) {
+    if (*gpu == NULL || !vgpu_nvml_is_there(process, i)) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     vgpu_nvml_say_pci(call, *gpu);

@@ -7,6 +7,7 @@
 
 #include "nvml/structs_event.h"
 #include "nvml/usage.h"
+#include "vgpu/fault.h"
 #include "vgpu/image.h"
 
 /* nvmlEventType* */
@@ -58,13 +59,11 @@ static struct nvmlEventSet_st **find(struct vgpu_process *process, const struct 
 }
 
 /* Without saying that the call is about the GPU: then it would end as one to a lost GPU does. */
-static uint32_t lost_gpus(struct vgpu_process *process) {
-    uint32_t about = process->about;
+static uint32_t lost_gpus(const struct vgpu_process *process) {
     uint32_t lost = 0;
     for (uint32_t i = 0; i < process->image->gpus.count; i++) {
-        lost |= (uint32_t)vgpu_gpu_lost(process, i) << i;
+        lost |= (uint32_t)vgpu_gpu_is_lost(process, i) << i;
     }
-    process->about = about;
     return lost;
 }
 

@@ -130,10 +130,14 @@ nvmlReturn_t vgpu_nvmlGpmMetricsGet(struct vgpu_process *process, struct vgpu_ca
         metricsGet->sample1->gpu == 0 || metricsGet->sample1->gpu != metricsGet->sample2->gpu) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    const struct vgpu_gpu *gpu = vgpu_image_gpu(process->image, metricsGet->sample1->gpu - 1);
+    const struct vgpu_gpu *gpu = vgpu_nvml_gpu(process, vgpu_nvml_handle(process, metricsGet->sample1->gpu - 1));
+    if (gpu == NULL) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
     for (unsigned int i = 0; i < metricsGet->numMetrics; i++) {
         fill(process, gpu, &metricsGet->metrics[i]);
     }
+    vgpu_call_output(call, &metricsGet->metrics[0].nvmlReturn, sizeof(metricsGet->metrics[0].nvmlReturn));
     vgpu_nvml_say_pci(call, gpu);
     return NVML_SUCCESS;
 }

@@ -14,10 +14,14 @@ int vgpu_nvml_is_removed(struct vgpu_process *process, uint32_t i) {
     return process->nvml->settings->gpu[i].removed != 0;
 }
 
+int vgpu_nvml_is_there(struct vgpu_process *process, uint32_t i) {
+    return !vgpu_nvml_is_removed(process, i) && !vgpu_gpu_lost(process, i);
+}
+
 const struct vgpu_gpu *vgpu_nvml_gpu(struct vgpu_process *process, nvmlDevice_t device) {
     for (uint32_t i = 0; i < process->image->gpus.count; i++) {
-        if (device == vgpu_nvml_handle(process, i) && !vgpu_nvml_is_removed(process, i)) {
-            return vgpu_gpu_lost(process, i) ? NULL : vgpu_image_gpu(process->image, i);
+        if (device == vgpu_nvml_handle(process, i)) {
+            return vgpu_nvml_is_there(process, i) ? vgpu_image_gpu(process->image, i) : NULL;
         }
     }
     return NULL;
@@ -95,18 +99,26 @@ nvmlReturn_t vgpu_nvmlDeviceGetIndex(struct vgpu_process *process, struct vgpu_c
     return vgpu_nvml_say(call, gpu, index, before);
 }
 
-/* A MIG device of a UUID; "MIG-" stands where a GPU's has "GPU-". */
+/* Is a MIG device's UUID this text, or, if that is NULL, are these its bytes? "MIG-" stands where a GPU's has "GPU-".
+ */
+static int is_named(const struct vgpu_mig_device *mig, const char *uuid, const unsigned char *bytes) {
+    if (uuid == NULL) {
+        return memcmp(mig->uuid, bytes, sizeof(mig->uuid)) == 0;
+    }
+    char text[VGPU_UUID_TEXT_SIZE];
+    vgpu_put_uuid(text, mig->uuid);
+    memcpy(text, "MIG-", strlen("MIG-"));
+    return strcmp(text, uuid) == 0;
+}
+
 static nvmlReturn_t mig_by_uuid(struct vgpu_process *process, struct vgpu_call *call, const char *uuid,
-                                nvmlDevice_t *device) {
+                                const unsigned char *bytes, nvmlDevice_t *device) {
     const struct vgpu_gpu *gpu;
     for (uint32_t i = 0; (gpu = next(process, &i)) != NULL; i++) {
         const struct vgpu_mig_device *mig;
         nvmlDevice_t handle;
         for (uint32_t n = 0; (mig = vgpu_nvml_nth_mig(process, gpu, n, &handle)) != NULL; n++) {
-            char text[VGPU_UUID_TEXT_SIZE];
-            vgpu_put_uuid(text, mig->uuid);
-            memcpy(text, "MIG-", strlen("MIG-"));
-            if (strcmp(text, uuid) == 0) {
+            if (is_named(mig, uuid, bytes)) {
                 nvmlReturn_t result = found(process, call, i, device);
                 *device = result == NVML_SUCCESS ? handle : *device;
                 return result;
@@ -130,7 +142,7 @@ nvmlReturn_t vgpu_nvmlDeviceGetHandleByUUID(struct vgpu_process *process, struct
             return found(process, call, i, device);
         }
     }
-    return mig_by_uuid(process, call, uuid, device);
+    return mig_by_uuid(process, call, uuid, NULL, device);
 }
 
 static nvmlReturn_t by_bytes(struct vgpu_process *process, struct vgpu_call *call, const unsigned char *bytes,
@@ -141,7 +153,7 @@ static nvmlReturn_t by_bytes(struct vgpu_process *process, struct vgpu_call *cal
             return found(process, call, i, device);
         }
     }
-    return NVML_ERROR_NOT_FOUND;
+    return mig_by_uuid(process, call, NULL, bytes, device);
 }
 
 nvmlReturn_t vgpu_nvmlDeviceGetHandleByUUIDV(struct vgpu_process *process, struct vgpu_call *call,

@@ -28,7 +28,7 @@ static const struct vgpu_gpu *peer(struct vgpu_process *process, const struct vg
     unsigned int count = 0;
     for (uint32_t i = 0; i < process->image->gpus.count; i++) {
         const struct vgpu_gpu *other = vgpu_image_gpu(process->image, i);
-        if (vgpu_nvml_are_linked(process, gpu, other)) {
+        if (vgpu_nvml_are_linked(process, gpu, other) && !vgpu_nvml_is_removed(process, i)) {
             peers[count++] = other;
         }
     }

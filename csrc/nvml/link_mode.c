@@ -81,6 +81,7 @@ nvmlReturn_t vgpu_nvmlDeviceGetNvlinkSupportedBwModes(struct vgpu_process *proce
         supportedBwMode->bwModes[i] = i;
     }
     supportedBwMode->totalBwModes = MODES;
+    vgpu_call_output(call, &supportedBwMode->totalBwModes, sizeof(supportedBwMode->totalBwModes));
     vgpu_nvml_say_pci(call, gpu);
     return NVML_SUCCESS;
 }

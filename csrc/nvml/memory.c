@@ -3,8 +3,6 @@
 #include "nvml/structs_usage.h"
 #include "vgpu/image.h"
 
-#define MEMORY_V2 ((unsigned int)(sizeof(nvmlMemory_v2_t) | 2u << 24)) /* nvmlMemory_v2, by NVML_STRUCT_VERSION */
-
 /* A GPU's memory, or that of a MIG device, which has no reserve of its own; 0: it is no handle. */
 struct memory {
     const struct vgpu_gpu *gpu;
@@ -63,7 +61,7 @@ nvmlReturn_t vgpu_nvmlDeviceGetMemoryInfo_v2(struct vgpu_process *process, struc
     if (memory == NULL || !find(process, device, &known)) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    if (memory->version != MEMORY_V2) {
+    if (memory->version != VGPU_NVML_STRUCT(nvmlMemory_v2_t, 2)) {
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     }
     memory->total = known.total;

@@ -104,7 +104,7 @@ struct nvmlGpuInstance_st *vgpu_nvml_gpu_instance(struct vgpu_process *process, 
         struct nvmlGpuInstance_st *instances = vgpu_nvml_instances(process, vgpu_image_gpu(process->image, i));
         for (uint32_t k = 0; instances != NULL && k < VGPU_NVML_INSTANCES; k++) {
             if (&instances[k] == handle && instances[k].used) {
-                return vgpu_gpu_lost(process, i) ? NULL : &instances[k];
+                return vgpu_nvml_is_there(process, i) ? &instances[k] : NULL;
             }
         }
     }
@@ -146,10 +146,8 @@ const struct vgpu_mig_device *vgpu_nvml_mig(struct vgpu_process *process, nvmlDe
         nvmlDevice_t handle;
         const struct vgpu_mig_device *mig;
         for (uint32_t n = 0; (mig = vgpu_nvml_nth_mig(process, *gpu, n, &handle)) != NULL; n++) {
-            if (handle == device) {
-                if (!vgpu_gpu_lost(process, i)) {
-                    return mig;
-                }
+            if (handle == device && vgpu_nvml_is_there(process, i)) {
+                return mig;
             }
         }
     }
@@ -197,6 +195,7 @@ nvmlReturn_t vgpu_nvmlDeviceSetMigMode(struct vgpu_process *process, struct vgpu
     }
     vgpu_nvml_say_pci(call, gpu);
     *activationStatus = NVML_SUCCESS;
+    vgpu_call_output(call, activationStatus, sizeof(*activationStatus));
     if ((int)mode == vgpu_nvml_mig_is_on(process, gpu)) {
         vgpu_nvml_unset(process, gpu, VGPU_PROPERTY_MIG_NEXT, 0);
         return NVML_SUCCESS;

@@ -17,8 +17,24 @@ unsigned int vgpu_nvml_compute_slices(const struct nvmlGpuInstance_st *instance,
     return slices <= instance->profile->compute_slices ? slices : 0;
 }
 
-static unsigned int multiprocessors(const struct nvmlGpuInstance_st *instance, unsigned int slices) {
-    return instance->profile->multiprocessors * slices / instance->profile->compute_slices;
+/* A compute slice has the multiprocessors of the smallest GPU instance, which is one slice; those that an instance has
+ * beyond that go to the compute instance that fills it: 1c, 2c and 3c of an A100's 3g.20gb have 14, 28, 42 (MIG User
+ * Guide, "Creating Compute Instances"). That it is so where slices do not add up to the whole, as on Hopper and
+ * Blackwell (16, 32, 60), is an own choice. */
+static unsigned int multiprocessors(struct vgpu_process *process, const struct nvmlGpuInstance_st *instance,
+                                    unsigned int slices) {
+    unsigned int part = instance->profile->multiprocessors;
+    if (slices == instance->profile->compute_slices) {
+        return part;
+    }
+    const struct vgpu_gpu *gpu = vgpu_image_gpu(process->image, instance->gpu);
+    const struct vgpu_mig_profile *all = vgpu_image_mig_profiles(process->image, gpu);
+    for (uint32_t i = 0; i < gpu->mig_profiles.count; i++) {
+        if (all[i].compute_slices == 1 && slices * all[i].multiprocessors < part) {
+            part = slices * all[i].multiprocessors;
+        }
+    }
+    return part;
 }
 
 /* "1c.3g.40gb" for a part, "3g.40gb" for the whole. */
@@ -51,7 +67,7 @@ static nvmlComputeInstanceProfileInfo_v2_t info_of(struct vgpu_process *process,
         .id = profile,
         .sliceCount = slices,
         .instanceCount = from->compute_slices / slices,
-        .multiprocessorCount = multiprocessors(instance, slices),
+        .multiprocessorCount = multiprocessors(process, instance, slices),
         .sharedCopyEngineCount = from->copy_engines,
         .sharedDecoderCount = from->decoders,
         .sharedEncoderCount = from->encoders,
@@ -165,6 +181,19 @@ nvmlReturn_t vgpu_nvmlGpuInstanceGetComputeInstancePossiblePlacements(
     return NVML_SUCCESS;
 }
 
+/* "NVIDIA H100 80GB HBM3 MIG 1c.3g.40gb". A GPU's name that leaves too little room is cut, between two characters of
+ * UTF-8. */
+static void put_device_name(char to[VGPU_NAME_SIZE], const char *gpu, const char *part) {
+    size_t length = strlen(gpu);
+    size_t room = VGPU_NAME_SIZE - sizeof(" MIG ") - strlen(part);
+    if (length > room) {
+        for (length = room; length > 0 && ((unsigned char)gpu[length] & 0xc0) == 0x80;) {
+            length--;
+        }
+    }
+    snprintf(to, VGPU_NAME_SIZE, "%.*s MIG %s", (int)length, gpu, part);
+}
+
 /* The device's UUID is the GPU's with the two ids in it: any will do that no other has. */
 static struct vgpu_mig_device facts_of(struct vgpu_process *process, const struct nvmlGpuInstance_st *instance,
                                        unsigned int profile, unsigned int slices, unsigned int id) {
@@ -177,12 +206,12 @@ static struct vgpu_mig_device facts_of(struct vgpu_process *process, const struc
         .start = instance->start,
         .size = instance->profile->memory_slices,
         .compute_slices = slices,
-        .multiprocessors = multiprocessors(instance, slices),
+        .multiprocessors = multiprocessors(process, instance, slices),
         .memory = instance->profile->memory,
     };
     char part[32];
     put_name(process, instance, slices, part, sizeof(part));
-    snprintf(device.name, sizeof(device.name), "%.56s MIG %s", gpu->name, part);
+    put_device_name(device.name, gpu->name, part);
     memcpy(device.uuid, gpu->nvml_uuid, sizeof(device.uuid));
     device.uuid[0] ^= 0x5a;
     device.uuid[14] = (uint8_t)(device.uuid[14] ^ instance->id);
@@ -245,7 +274,7 @@ static struct nvmlComputeInstance_st *find(struct vgpu_process *process, nvmlCom
             struct nvmlGpuInstance_st *parent = &instances[k / VGPU_NVML_INSTANCES];
             struct nvmlComputeInstance_st *compute = &parent->compute[k % VGPU_NVML_INSTANCES];
             if (compute == handle && compute->used && parent->used) {
-                return vgpu_gpu_lost(process, i) ? NULL : compute;
+                return vgpu_nvml_is_there(process, i) ? compute : NULL;
             }
         }
     }

@@ -134,16 +134,22 @@ nvmlReturn_t vgpu_nvmlDeviceGetGpuInstancePossiblePlacements(struct vgpu_process
 /* What instances have taken. */
 struct taken {
     uint32_t memory;      /* bit N: memory slice N */
+    uint64_t bytes;       /* of memory */
     unsigned int compute; /* slices */
     unsigned int alike;   /* instances of the profile */
 };
+
+static void take(struct taken *taken, const struct vgpu_mig_profile *profile, unsigned int start) {
+    taken->memory |= ((1u << profile->memory_slices) - 1) << start;
+    taken->bytes += profile->memory;
+    taken->compute += profile->compute_slices;
+}
 
 static struct taken taken_of(struct nvmlGpuInstance_st *instances, const struct vgpu_mig_profile *profile) {
     struct taken taken = {0};
     for (uint32_t i = 0; i < VGPU_NVML_INSTANCES; i++) {
         if (instances[i].used) {
-            taken.memory |= ((1u << instances[i].profile->memory_slices) - 1) << instances[i].start;
-            taken.compute += instances[i].profile->compute_slices;
+            take(&taken, instances[i].profile, instances[i].start);
             taken.alike += instances[i].profile == profile;
         }
     }
@@ -159,11 +165,13 @@ static unsigned int compute_slices(struct vgpu_process *process, const struct vg
     return most;
 }
 
-static int fits(const struct taken *taken, const struct vgpu_mig_profile *profile, unsigned int start,
-                unsigned int slices) {
+/* A host file can give a GPU less memory than its model has. */
+static int fits(const struct taken *taken, const struct vgpu_gpu *gpu, const struct vgpu_mig_profile *profile,
+                unsigned int start, unsigned int slices) {
     uint32_t wanted = ((1u << profile->memory_slices) - 1) << start;
     return (profile->starts >> start & 1) != 0 && (taken->memory & wanted) == 0 &&
-           taken->compute + profile->compute_slices <= slices && taken->alike < profile->instances;
+           taken->bytes + profile->memory <= gpu->memory_total && taken->compute + profile->compute_slices <= slices &&
+           taken->alike < profile->instances;
 }
 
 /* The same, and the right to ask (doc: a privileged user), and the mode. */
@@ -195,9 +203,8 @@ nvmlReturn_t vgpu_nvmlDeviceGetGpuInstanceRemainingCapacity(struct vgpu_process 
     unsigned int slices = compute_slices(process, gpu);
     unsigned int more = 0;
     for (unsigned int start = 0; start < 32; start++) {
-        if (fits(&taken, profile, start, slices)) {
-            taken.memory |= ((1u << profile->memory_slices) - 1) << start;
-            taken.compute += profile->compute_slices;
+        if (fits(&taken, gpu, profile, start, slices)) {
+            take(&taken, profile, start);
             taken.alike++;
             more++;
         }
@@ -232,14 +239,14 @@ static nvmlReturn_t create(struct vgpu_process *process, struct vgpu_call *call,
     struct taken taken = taken_of(instances, profile);
     unsigned int slices = compute_slices(process, gpu);
     unsigned int start = placement != NULL ? placement->start : 0;
-    while (placement == NULL && start < 32 && !fits(&taken, profile, start, slices)) {
+    while (placement == NULL && start < 32 && !fits(&taken, gpu, profile, start, slices)) {
         start++;
     }
     uint32_t place = 0;
     while (place < VGPU_NVML_INSTANCES && instances[place].used) {
         place++;
     }
-    if (start == 32 || place == VGPU_NVML_INSTANCES || !fits(&taken, profile, start, slices)) {
+    if (start == 32 || place == VGPU_NVML_INSTANCES || !fits(&taken, gpu, profile, start, slices)) {
         return NVML_ERROR_INSUFFICIENT_RESOURCES;
     }
     unsigned int id = free_id(instances);

@@ -51,6 +51,8 @@ nvmlReturn_t vgpu_nvml_text(struct vgpu_call *call, const char *text, char *to, 
 const struct vgpu_gpu *vgpu_nvml_gpu(struct vgpu_process *process, nvmlDevice_t device);
 nvmlDevice_t vgpu_nvml_handle(struct vgpu_process *process, uint32_t i);
 int vgpu_nvml_is_removed(struct vgpu_process *process, uint32_t i);
+/* Neither removed nor lost; says that the call is about it if it is not removed. */
+int vgpu_nvml_is_there(struct vgpu_process *process, uint32_t i);
 void vgpu_nvml_say_pci(struct vgpu_call *call, const struct vgpu_gpu *gpu);
 
 #endif

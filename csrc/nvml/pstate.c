@@ -9,7 +9,11 @@
 #include "vgpu/image.h"
 
 /* Why clocks are not higher: bits of nvmlClocksEventReason*. */
-enum { REASON_IDLE = 0x1, REASON_APPLICATIONS = 0x2, REASONS_KNOWN = 0x1ff };
+enum {
+    REASON_IDLE = 0x1,
+    REASON_APPLICATIONS = 0x2,
+    REASONS_KNOWN = 0x1ff /* nvmlClocksEventReasonAll of nvml.h 12.9 */
+};
 
 static const struct vgpu_property *states(struct vgpu_process *process, const struct vgpu_gpu *gpu, uint32_t *count) {
     return vgpu_image_properties(process->image, gpu, VGPU_PROPERTY_PERFORMANCE_STATES, count);

@@ -5,38 +5,42 @@
 #include "nvml/names.h"
 #include "vgpu/wire.h"
 
+/* What both versions of each struct have. */
+#define VGPU_GPU_INSTANCE_PROFILE                                                                                      \
+    unsigned int id;                                                                                                   \
+    unsigned int isP2pSupported;                                                                                       \
+    unsigned int sliceCount;                                                                                           \
+    unsigned int instanceCount;                                                                                        \
+    unsigned int multiprocessorCount;                                                                                  \
+    unsigned int copyEngineCount;                                                                                      \
+    unsigned int decoderCount;                                                                                         \
+    unsigned int encoderCount;                                                                                         \
+    unsigned int jpegCount;                                                                                            \
+    unsigned int ofaCount;                                                                                             \
+    unsigned long long memorySizeMB
+#define VGPU_COMPUTE_INSTANCE_PROFILE                                                                                  \
+    unsigned int id;                                                                                                   \
+    unsigned int sliceCount;                                                                                           \
+    unsigned int instanceCount;                                                                                        \
+    unsigned int multiprocessorCount;                                                                                  \
+    unsigned int sharedCopyEngineCount;                                                                                \
+    unsigned int sharedDecoderCount;                                                                                   \
+    unsigned int sharedEncoderCount;                                                                                   \
+    unsigned int sharedJpegCount;                                                                                      \
+    unsigned int sharedOfaCount
+
 struct nvmlGpuInstancePlacement_st {
     unsigned int start;
     unsigned int size;
 };
 
 struct nvmlGpuInstanceProfileInfo_st {
-    unsigned int id;
-    unsigned int isP2pSupported;
-    unsigned int sliceCount;
-    unsigned int instanceCount;
-    unsigned int multiprocessorCount;
-    unsigned int copyEngineCount;
-    unsigned int decoderCount;
-    unsigned int encoderCount;
-    unsigned int jpegCount;
-    unsigned int ofaCount;
-    unsigned long long memorySizeMB;
+    VGPU_GPU_INSTANCE_PROFILE;
 };
 
 struct nvmlGpuInstanceProfileInfo_v2_st {
     unsigned int version;
-    unsigned int id;
-    unsigned int isP2pSupported;
-    unsigned int sliceCount;
-    unsigned int instanceCount;
-    unsigned int multiprocessorCount;
-    unsigned int copyEngineCount;
-    unsigned int decoderCount;
-    unsigned int encoderCount;
-    unsigned int jpegCount;
-    unsigned int ofaCount;
-    unsigned long long memorySizeMB;
+    VGPU_GPU_INSTANCE_PROFILE;
     char name[VGPU_NAME_SIZE];
 };
 
@@ -53,28 +57,12 @@ struct nvmlComputeInstancePlacement_st {
 };
 
 struct nvmlComputeInstanceProfileInfo_st {
-    unsigned int id;
-    unsigned int sliceCount;
-    unsigned int instanceCount;
-    unsigned int multiprocessorCount;
-    unsigned int sharedCopyEngineCount;
-    unsigned int sharedDecoderCount;
-    unsigned int sharedEncoderCount;
-    unsigned int sharedJpegCount;
-    unsigned int sharedOfaCount;
+    VGPU_COMPUTE_INSTANCE_PROFILE;
 };
 
 struct nvmlComputeInstanceProfileInfo_v2_st {
     unsigned int version;
-    unsigned int id;
-    unsigned int sliceCount;
-    unsigned int instanceCount;
-    unsigned int multiprocessorCount;
-    unsigned int sharedCopyEngineCount;
-    unsigned int sharedDecoderCount;
-    unsigned int sharedEncoderCount;
-    unsigned int sharedJpegCount;
-    unsigned int sharedOfaCount;
+    VGPU_COMPUTE_INSTANCE_PROFILE;
     char name[VGPU_NAME_SIZE];
 };
 

@@ -79,6 +79,7 @@ def _do(request: dict[str, Any], tell: _Teller) -> dict[str, Any]:
         library = Library(request["library"])
     except OSError as error:
         return {"verdict": "unloadable", "message": str(error)}
+    tell({"loaded": True})
     host = None if request["host"] is None else _host(request["host"])
     api = APIS[request["api"]](library, host, tell, request["silence"])
     if request["rule"] is None:
@@ -198,12 +199,21 @@ def _calls(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return calls
 
 
+def _not_loaded(status: int, in_time: bool, timeout: float) -> str:
+    if not in_time:
+        return f"loading it takes more than {timeout:g} s; mend its constructors, or give it more time (--timeout)"
+    how = signal_name(-status) if status < 0 else f"exit status {status}"
+    return f"loading it ends the process: {how}; mend its constructors"
+
+
 def _ended(
     lines: list[dict[str, Any]], status: int, in_time: bool, timeout: float, calls: list[dict[str, Any]]
 ) -> dict[str, Any]:
     last: dict[str, Any] | None = next((line for line in reversed(lines) if "verdict" in line), None)
     if in_time and status == 0 and last is not None:
         return last
+    if not any("loaded" in line for line in lines):
+        return {"verdict": "unloadable", "message": _not_loaded(status, in_time, timeout)}
     unanswered = [call["function"] for call in calls if call["answer"] is None]
     where = f"in {unanswered[-1]}" if unanswered else "outside of any call"
     if last is not None:

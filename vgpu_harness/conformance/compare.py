@@ -83,8 +83,9 @@ class Comparison:
 def compare(recorded: Recording, now: Recording) -> Comparison:
     """Compares a recording with another one, of those APIs that both have.
 
-    Devices are compared by their order, as far as both have them; where the recorded library's initialisation succeeds
-    and the other's fails, or the other way round, "after the initialisation" is another state, and is not compared.
+    Devices are compared by their order, as far as both have them, and one that only the recording has is a difference
+    by itself. Where the recorded library's initialisation succeeds and the other's fails, or the other way round,
+    "after the initialisation" is another state: calls are not compared then, nor are devices that only the other has.
     """
     differences: list[Difference] = []
     crashes: list[Difference] = []
@@ -105,6 +106,9 @@ def compare(recorded: Recording, now: Recording) -> Comparison:
 def _pairs(api: Api, one: Library, other: Library) -> Iterator[tuple[bool, Difference]]:
     """Each pair of answers, and whether it counts."""
     yield from _codes(api, one, other)
+    count, new_count = len(one.devices), len(other.devices)
+    if count > new_count or (count < new_count and one.init == other.init == 0):
+        yield True, Difference(api, "values", "devices", "count", "after", count, new_count)
     if one.resolved is not None and other.resolved is not None:
         yield from _symbols(api, one.resolved, other.resolved)
     for i, (first, second) in enumerate(zip(one.devices, other.devices, strict=False)):

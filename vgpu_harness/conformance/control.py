@@ -21,6 +21,7 @@ from typing import Any
 from vgpu_harness.conformance.result import BAD, Result, Verdict
 from vgpu_harness.conformance.rule import ApiName, Rule
 from vgpu_harness.conformance.suite import VALUE, Lie, Suite, is_success
+from vgpu_harness.host.outputs import answers_number
 
 NEVER = "no rule has it succeed"
 """Says why nobody can notice that a function is silent."""
@@ -113,7 +114,7 @@ def _control(suite: Suite, api: ApiName, function: str, lie: Lie, results: Seque
         why = "; ".join(f"{result.rule.name}: {result.verdict.value} {result.message}" for result in results)
         return Control(api, function, lie, Outcome.NOT_TRIED, message=f"no rule that names it passes: {why}")
     if lie is Lie.VALUE:
-        passing = [result for result in passing if _gives_memory(result, function)]
+        passing = [result for result in passing if answers_number(function) and _gives_memory(result, function)]
     tried: list[str] = []
     told = False
     for result in passing:

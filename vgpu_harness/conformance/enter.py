@@ -53,24 +53,24 @@ def enter(keep: Iterable[str] = (), show: Mapping[str, str] | None = None) -> No
     root = os.geteuid() == 0
     os.umask(0o022)  # what is made here on the way to what is shown has to be searched by nobody
     _own_namespaces(libc, root=root)
-    _step(libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "make mounts private", "")
-    devices = {path: _opened(path) for path in _nodes()}
-    kept = {path: _opened(path) for path in _outermost(keep)}
-    kept |= {place: _opened(path) for place, path in (show or {}).items()}
+    step(libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "make mounts private", "")
+    devices = {path: opened(path) for path in _nodes()}
+    kept = {path: opened(path) for path in outermost(keep)}
+    kept |= {place: opened(path) for place, path in (show or {}).items()}
     _read_only(libc)
-    _tmpfs(libc, "/dev", "mode=755,size=16m")
+    tmpfs(libc, "/dev", "mode=755,size=16m")
     for path, descriptor in devices.items():
-        _bind(libc, descriptor, path, is_folder=False)
+        bind(libc, descriptor, path, is_folder=False)
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         Path("/dev", name).symlink_to(target)
     Path("/dev/shm").mkdir()  # noqa: S108
     Path("/dev/shm").chmod(0o1777)  # noqa: S108
-    _tmpfs(libc, "/tmp", "mode=1777,size=256m")  # noqa: S108
+    tmpfs(libc, "/tmp", "mode=1777,size=256m")  # noqa: S108
     Path(HOME).mkdir(mode=0o700)
     if root:
         os.chown(HOME, NOBODY, NOBODY)
     for path, descriptor in kept.items():
-        _bind(libc, descriptor, path, is_folder=stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        bind(libc, descriptor, path, is_folder=stat.S_ISDIR(os.fstat(descriptor).st_mode))
     _become_nobody(libc, root=root)
     os.chdir(HOME)
 
@@ -79,10 +79,10 @@ def _own_namespaces(libc: _Libc, *, root: bool) -> None:
     uid, gid = os.geteuid(), os.getegid()
     if root:
         remedy = "a container needs the capability SYS_ADMIN for it, or run this as an ordinary user"
-        _step(libc.unshare(_CLONE_NEWNS), "make a mount namespace", remedy)
+        step(libc.unshare(_CLONE_NEWNS), "make a mount namespace", remedy)
         return
     remedy = "allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces), or run as root"
-    _step(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "make a user namespace", remedy)
+    step(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "make a user namespace", remedy)
     for file, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         try:
             Path("/proc/self", file).write_text(text)
@@ -92,7 +92,12 @@ def _own_namespaces(libc: _Libc, *, root: bool) -> None:
             ) from None
 
 
-def _step(answer: int, what: str, remedy: str) -> None:
+def step(answer: int, what: str, remedy: str) -> None:
+    """Looks at what a call of libc answered.
+
+    Raises:
+        NotEnteredError: it is not 0; with errno, what was tried and the remedy.
+    """
     if answer != 0:
         number = ctypes.get_errno()
         raise NotEnteredError(number, f"{what}: {os.strerror(number)}" + (f"; {remedy}" if remedy else ""))
@@ -104,14 +109,15 @@ def _nodes() -> list[str]:
     return found + [str(path) for path in sorted(Path("/dev").rglob("nvidia*")) if path.is_char_device()]
 
 
-def _outermost(paths: Iterable[str]) -> list[str]:
+def outermost(paths: Iterable[str]) -> list[str]:
     """The paths without those that lie in another one, and without those that stay visible anyway."""
     hidden = {str(Path(path).absolute()) for path in paths if Path(path).exists()}
     hidden = {path for path in hidden if path.startswith(("/tmp/", "/dev/shm/"))}  # noqa: S108
     return [path for path in sorted(hidden) if not any(str(parent) in hidden for parent in Path(path).parents)]
 
 
-def _opened(path: str) -> int:
+def opened(path: str) -> int:
+    """A descriptor that keeps a place at hand while something is mounted over it."""
     return os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
@@ -122,22 +128,24 @@ def _read_only(libc: _Libc) -> None:
         ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_long(_AT_FDCWD), b"/", ctypes.c_long(_AT_RECURSIVE), attributes,
         ctypes.c_long(len(attributes)),
     )  # fmt: skip
-    _step(answer, "make the file systems read-only", "Linux 5.12 or a newer one can (mount_setattr)")
+    step(answer, "make the file systems read-only", "Linux 5.12 or a newer one can (mount_setattr)")
 
 
-def _tmpfs(libc: _Libc, path: str, options: str) -> None:
+def tmpfs(libc: _Libc, path: str, options: str) -> None:
+    """Mounts an empty file system in memory."""
     answer = libc.mount(b"tmpfs", path.encode(), b"tmpfs", _MS_NOSUID | _MS_NOEXEC * (path == "/dev"), options.encode())
-    _step(answer, f"mount a new {path}", "")
+    step(answer, f"mount a new {path}", "")
 
 
-def _bind(libc: _Libc, descriptor: int, path: str, *, is_folder: bool) -> None:
+def bind(libc: _Libc, descriptor: int, path: str, *, is_folder: bool) -> None:
+    """Mounts what a descriptor is open to at `path`, which is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if is_folder:
         Path(path).mkdir(exist_ok=True)
     else:
         Path(path).touch()
     source = f"/proc/self/fd/{descriptor}".encode()
-    _step(libc.mount(source, path.encode(), None, _MS_BIND, None), f"show {path}", "")
+    step(libc.mount(source, path.encode(), None, _MS_BIND, None), f"show {path}", "")
     os.close(descriptor)
 
 
@@ -148,11 +156,11 @@ def _become_nobody(libc: _Libc, *, root: bool) -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     else:
         header, none = struct.pack("Ii", _CAPABILITY_VERSION_3, 0), struct.pack("6I", *([0] * 6))
-        _step(libc.capset(header, none), "give up capabilities", "")
-    _step(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new rights", "")
+        step(libc.capset(header, none), "give up capabilities", "")
+    step(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new rights", "")
     # What changes its user is no longer "dumpable", and may not read its own /proc/self any more.
-    _step(libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "keep /proc/self readable", "")
-    _step(libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0), "end with the parent", "")
+    step(libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "keep /proc/self readable", "")
+    step(libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0), "end with the parent", "")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

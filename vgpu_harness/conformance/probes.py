@@ -3,6 +3,7 @@
 A library that is not one of this package's shims is called in the sandbox only.
 """
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,14 +103,15 @@ class Prober:
         show: dict[str, Path] = {_LIBRARY: library.parent, _PROBER: prober}
         if self.image is not None:
             show[_IMAGE] = self.image
-        command = [str(prober)] if own else sandbox.command([_PROBER], show=show)
+        command = [str(prober)] if own else sandbox.command([_PROBER], sandbox.library_folders(), show)
+        environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         settings = [f"buffers {self.buffers:#x}", f"seconds {self.seconds}", f"library {place}"]
         job = [*settings, f"init {INIT[self.api]}", *tasks]
         try:
             done = subprocess.run(
                 command,
                 input="\n".join(job) + "\n",
-                env=sandbox.environment({} if image is None else {"VGPU_HOST": str(image)}),
+                env=sandbox.environment(environment | ({} if image is None else {"VGPU_HOST": str(image)})),
                 cwd="/",
                 capture_output=True,
                 text=True,
@@ -122,7 +124,10 @@ class Prober:
         if done.returncode != 0:
             complaint = done.stderr.strip() or f"exit status {done.returncode}"
             if str(place) in complaint:
-                raise ShimError(f"{self.library}: cannot be loaded: {complaint}; give a 64-bit x86-64 shared library")
+                complaint = complaint.replace(str(place), str(self.library))
+                why = None if own else sandbox.closed_to_nobody(library)
+                remedy = why or "give a 64-bit x86-64 shared library"
+                raise ShimError(f"{self.library}: cannot be loaded: {complaint}; {remedy}")
             raise RunError(f"{self.library}: could not be asked: {complaint}")
         answers = done.stdout.split("\n")[:-1]
         wanted = sum(task.startswith(_ANSWERED) for task in job)

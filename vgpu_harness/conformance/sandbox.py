@@ -17,6 +17,7 @@ read-only. `interpreter_paths()` are those that Python itself needs. `refusal()`
 """
 
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,6 +77,36 @@ def interpreter_paths() -> list[str]:
     """Folders that this Python imports from, and its own: to be kept where they lie below /tmp."""
     folders = [sys.prefix, sys.base_prefix, *sys.path]
     return sorted({str(Path(folder).absolute()) for folder in folders if folder and Path(folder).exists()})
+
+
+def library_folders() -> list[str]:
+    """The folders of LD_LIBRARY_PATH: to be kept, as ld.so finds there what a library needs."""
+    return [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if Path(folder).is_absolute()]
+
+
+def closed_to_nobody(library: Path) -> str | None:
+    """Why the user of the sandbox cannot load a library whose folder is shown there, and what to do.
+
+    It is asked when the library could not be loaded. What lies above its folder does not matter.
+
+    Args:
+        library: the file, with no link in its path.
+
+    Returns:
+        None if neither the file, its folder, nor a folder of `library_folders()` is closed to that user.
+    """
+    if os.geteuid() != 0:
+        return None  # then it is this user who loads it
+    folders = [library.parent, *(Path(folder) for folder in library_folders() if Path(folder).is_dir())]
+    for verb, bit, letter, paths in (("enter", stat.S_IXOTH, "x", folders), ("read", stat.S_IROTH, "r", [library])):
+        for path in paths:
+            facts = path.stat()
+            if facts.st_uid != _enter.NOBODY and not facts.st_mode & bit:
+                return (
+                    f"the user nobody, who loads it in the sandbox, may not {verb} {path}; "
+                    f"run chmod o+{letter} {path}, or copy it to a folder that all may read"
+                )
+    return None
 
 
 def refusal() -> str | None:

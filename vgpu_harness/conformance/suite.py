@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+from vgpu_harness.conformance import sandbox
 from vgpu_harness.conformance.result import Result, Verdict
 from vgpu_harness.conformance.rule import ApiName, Rule
 from vgpu_harness.conformance.subject import Subject
@@ -73,6 +74,7 @@ class Suite:
     files: Sequence[Path] = ()
     _shown: dict[str, _Shown] = field(default_factory=dict)
     _paths: dict[ApiName, str] = field(default_factory=dict)
+    _unloadable: dict[ApiName, str] = field(default_factory=dict)
     _without_gpu: dict[tuple[ApiName, str], str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -100,6 +102,7 @@ class Suite:
             self._place.chmod(0o755)  # the user in the sandbox reads the images there
             self._inside = Path("/tmp/vgpu-conform")  # noqa: S108 - the sandbox's own /tmp
             line += ["--keep", str(self._place), "--show", f"{self._inside}={self._place}"]
+            line += [word for folder in sandbox.library_folders() for word in ("--keep", folder)]
             for api, tested in self.subjects.items():
                 # Nobody may be unable to search the folders above the library's own.
                 library = tested.path.resolve()
@@ -132,14 +135,23 @@ class Suite:
     # Requests
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if request["api"] in self._unloadable:
+            raise ShimError(self._unloadable[request["api"]])
         try:
             self._stdin.write(json.dumps(request).encode() + b"\n")
             self._stdin.flush()
         except BrokenPipeError:
             pass  # the worker is gone, as its silence will say
         answer = self._listen()
+        tested = self.subjects[request["api"]].path
+        inside = self._paths.get(request["api"])
+        if inside is not None:
+            answer["message"] = answer.get("message", "").replace(inside, str(tested))
         if answer["verdict"] == "unloadable":
-            raise ShimError(f"{self.subjects[request['api']].path}: cannot be loaded: {answer['message']}")
+            why = None if inside is None else sandbox.closed_to_nobody(tested.resolve())
+            text = f"{tested}: cannot be loaded: {answer['message']}{f'; {why}' if why else ''}"
+            self._unloadable[request["api"]] = text
+            raise ShimError(text)
         return answer
 
     def _listen(self) -> dict[str, Any]:

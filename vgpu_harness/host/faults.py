@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from vgpu_harness.host.base import TEMPLATE, Model, wrong
 from vgpu_harness.host.fields import Program, label
+from vgpu_harness.host.outputs import answers_number
 
 SONAMES = {"cuda": "libcuda.so.1", "nvml": "libnvidia-ml.so.1"}
 """DT_SONAME of the shims that stand in for a library of NVIDIA's, by the shim's short name."""
@@ -72,26 +73,11 @@ def text_functions() -> frozenset[str]:
     return frozenset(found)
 
 
-@functools.cache
-def _arguments_and_result(function: str) -> tuple[tuple[Any, ...], Any]:
-    """The C types of an entry point of the CUDA or NVML shim, as cffi has them."""
+def _answers_text(function: str) -> bool:
+    """Does an entry point of the CUDA or NVML shim answer a text in place of a code?"""
     from vgpu_harness._wire import ffi, lib
 
-    entry = ffi.typeof(getattr(lib, _CALL + function))
-    return entry.args, entry.result
-
-
-def _may_write(argument: Any) -> bool:
-    """Is it a pointer, and no handle, which is a pointer to a struct that nobody knows?"""
-    from vgpu_harness._wire import ffi
-
-    if argument.kind != "pointer" or argument.item.kind == "function":
-        return False
-    try:
-        ffi.sizeof(argument.item)
-    except ffi.error:
-        return bool(argument.item.kind == "void")
-    return True
+    return bool(ffi.typeof(getattr(lib, _CALL + function)).result.kind == "pointer")
 
 
 def _function(name: str) -> str:
@@ -166,13 +152,11 @@ class FunctionFault(Model):
             )
 
     def _fits_an_entry_point(self) -> None:
-        arguments, result = _arguments_and_result(self.function)
-        if self.result is not None and result.kind == "pointer":
+        if self.result is not None and _answers_text(self.function):
             raise wrong(
                 f"{self.function} answers a text, no result", "give it delay, crash = true, hang = true, or lost"
             )
-        # The first argument of all is the simulated process.
-        if self.value is not None and not any(_may_write(argument) for argument in arguments[1:]):
+        if self.value is not None and not answers_number(self.function):
             raise wrong(f"{self.function} writes no number", "give it result, or take a function that answers one")
         if self.output and self.value is None:
             raise wrong(f"output {self.output} without value", "give the value that is to be written there")

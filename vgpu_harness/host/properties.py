@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from vgpu_harness.host.base import wrong
+from vgpu_harness.host.ranges import TEXTS, check_range
 
 INDEX_MAX = 2**16 - 1
 TEXT_BYTES = 255
@@ -79,24 +80,27 @@ def _index(key: Any) -> int:
     return number
 
 
-def _check_number(value: Any) -> None:
+def _number(value: Any) -> int:
     if type(value) is not int:
         raise wrong("is not a number", "write an integer, a list of them, or a table of index and integer")
-    if not -(2**63) <= value < 2**63:
-        raise wrong("does not fit 64 bits", "write a smaller number")
+    return value
 
 
-def _check_text(value: Any) -> None:
+def _check_text(key: str, value: Any) -> None:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise wrong("is not a text", "write printable text in quotes, a list of such, or a table of index and text")
     if len(value.encode(errors="replace")) > TEXT_BYTES:
         raise wrong("is too long", f"write {TEXT_BYTES} bytes or fewer")
+    if key in TEXTS:
+        TEXTS[key](value)
 
 
 def _check(key: str, value: Any) -> None:
-    check = _check_number if key in property_ids() else _check_text
-    for entry in entries(value).values():
-        check(entry)
+    for index, entry in entries(value).items():
+        if key in property_ids():
+            check_range(key, index, _number(entry), single=entry is value)
+        else:
+            _check_text(key, entry)
 
 
 def _plain(value: Any) -> Any:

@@ -368,7 +368,7 @@ def ages(nvml: Nvml) -> None:
     gpu=True,
     host={
         "gpu": [
-            {"nvml": {"REPAIR_PENDING": [1, 2], "CAPABILITIES": 1, "ADDRESSING_MODE": 2, "PDI": 0x123456789ABCDEF}},
+            {"nvml": {"REPAIR_PENDING": [1, 0], "CAPABILITIES": 1, "ADDRESSING_MODE": 2, "PDI": 0x123456789ABCDEF}},
             {"compute": "7.5", "nvml": {"PDI": []}},
         ]
     },
@@ -377,7 +377,7 @@ def versioned_facts(nvml: Nvml) -> None:
     """Structs with a version are filled in for the right version alone; what a GPU lacks is not supported."""
     device = nvml.device()
     facts: dict[str, tuple[str, dict[str, int]]] = {
-        "nvmlDeviceGetRepairStatus": ("nvmlRepairStatus_t", {"bChannelRepairPending": 1, "bTpcRepairPending": 2}),
+        "nvmlDeviceGetRepairStatus": ("nvmlRepairStatus_t", {"bChannelRepairPending": 1, "bTpcRepairPending": 0}),
         "nvmlDeviceGetCapabilities": ("nvmlDeviceCapabilities_t", {"capMask": 1}),
         "nvmlDeviceGetAddressingMode": ("nvmlDeviceAddressingMode_t", {"value": 2}),
         "nvmlDeviceGetPdi": ("nvmlPdi_t", {"value": 0x123456789ABCDEF}),

@@ -297,7 +297,7 @@ def compute_instances(nvml: Nvml) -> None:
         return
     parent = _made(nvml, "nvmlDeviceCreateGpuInstance", device, _3G)
     kind, first = "nvmlComputeInstanceProfileInfo_v2_t", nvml.out("nvmlComputeInstanceProfileInfo_t")
-    for profile, name, wanted in ((0, b"1c.3g.40gb", (0, 1, 3, 20, 3)), (2, b"3g.40gb", (2, 3, 1, 60, 3))):
+    for profile, name, wanted in ((0, b"1c.3g.40gb", (0, 1, 3, 16, 3)), (2, b"3g.40gb", (2, 3, 1, 60, 3))):
         second = nvml.out(kind, version=version(nvml, kind, 2))
         nvml.ok("nvmlGpuInstanceGetComputeInstanceProfileInfo", parent, profile, 0, first)
         nvml.ok("nvmlGpuInstanceGetComputeInstanceProfileInfoV", parent, profile, 0, second)

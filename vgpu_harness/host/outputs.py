@@ -1,0 +1,106 @@
+"""Which entry points answer a number that a fault's `value` can take the place of.
+
+Not every function with a pointer among its arguments does: it may read there, write a text, a handle or a struct
+without a number, or have no model. A model says where its numbers are when it has written them (vgpu_call_output), so
+which functions never do is a fact of csrc/; the tests read it there and compare.
+"""
+
+import functools
+from typing import Any
+
+_CALL = "vgpu_call_"
+_PER_THREAD = ("_ptsz", "_ptds")
+
+_NAMES = """
+cuArrayGetPlane cuCheckpointProcessGetRestoreThreadId cuCoredumpRegisterCompleteCallback cuCoredumpRegisterStartCallback
+cuCtxAttach cuCtxCreate cuCtxCreate_v2 cuCtxCreate_v3 cuCtxCreate_v4 cuCtxFromGreenCtx cuCtxGetCurrent
+cuCtxGetExecAffinity cuCtxPopCurrent cuCtxPopCurrent_v2 cuDevResourceGenerateDesc cuDevSmResourceSplit
+cuDeviceGetCliqueCount cuDeviceGetCliqueInfo cuDeviceGetFabricClusterUuid cuDeviceGetLuid cuDeviceGetName
+cuDeviceGetNvSciSyncAttributes cuDeviceGetPCIBusId cuDeviceGetUuid cuDeviceGetUuid_v2 cuDevicePrimaryCtxRetain
+cuDeviceRegisterAsyncNotification cuDeviceSetGraphMemAttribute cuEGLStreamConsumerAcquireFrame
+cuEGLStreamConsumerConnect cuEGLStreamConsumerConnectWithFlags cuEGLStreamConsumerDisconnect
+cuEGLStreamConsumerReleaseFrame cuEGLStreamProducerConnect cuEGLStreamProducerDisconnect cuEGLStreamProducerPresentFrame
+cuEGLStreamProducerReturnFrame cuEventCreateFromEGLSync cuExternalMemoryGetMappedBuffer
+cuExternalMemoryGetMappedMipmappedArray cuGLCtxCreate cuGLCtxCreate_v2 cuGLGetDevices cuGLGetDevices_v2
+cuGLMapBufferObject cuGLMapBufferObjectAsync cuGetErrorName cuGetErrorString cuGetExportTable cuGraphAddDependencies
+cuGraphAddDependencies_v2 cuGraphBatchMemOpNodeGetParams cuGraphDebugDotPrint
+cuGraphExternalSemaphoresSignalNodeGetParams cuGraphExternalSemaphoresWaitNodeGetParams cuGraphHostNodeGetParams
+cuGraphKernelNodeGetParams cuGraphKernelNodeGetParams_v2 cuGraphKernelNodeSetAttribute cuGraphMemcpyNodeGetParams
+cuGraphMemsetNodeGetParams cuGraphRemoveDependencies cuGraphRemoveDependencies_v2 cuGraphicsEGLRegisterImage
+cuGraphicsGLRegisterBuffer cuGraphicsGLRegisterImage cuGraphicsResourceGetMappedEglFrame
+cuGraphicsResourceGetMappedMipmappedArray cuGraphicsResourceGetMappedPointer cuGraphicsResourceGetMappedPointer_v2
+cuGraphicsSubResourceGetMappedArray cuGraphicsVDPAURegisterOutputSurface cuGraphicsVDPAURegisterVideoSurface
+cuGreenCtxCreate cuImportExternalMemory cuImportExternalSemaphore cuIpcGetEventHandle cuIpcGetMemHandle
+cuIpcOpenEventHandle cuLibraryGetUnifiedFunction cuLinkAddData cuLinkAddData_v2 cuLinkAddFile cuLinkAddFile_v2
+cuLogicalEndpointBindAddr cuLogicalEndpointExport cuLogicalEndpointGetLimits cuLogicalEndpointIdReserve
+cuLogicalEndpointImport cuLogicalEndpointQuery cuLogsDumpToFile cuLogsRegisterCallback cuMemDiscardAndPrefetchBatchAsync
+cuMemDiscardBatchAsync cuMemFreeHost cuMemGetHandleForAddressRange cuMemGetLocationInfo cuMemHostRegister
+cuMemHostRegister_v2 cuMemHostUnregister cuMemPoolExportToShareableHandle cuMemPoolImportFromShareableHandle
+cuMemPoolImportPointer cuMemPoolSetAccess cuMemPoolSetAttribute cuMemPrefetchBatchAsync cuMemSetAccess cuMemSetMemPool
+cuMemcpy3DWithAttributesAsync cuMemcpyAtoH cuMemcpyAtoH_v2 cuMemcpyDtoH cuMemcpyDtoH_v2 cuMemcpyHtoA cuMemcpyHtoA_v2
+cuMemcpyHtoD cuMemcpyHtoD_v2 cuMemcpyWithAttributesAsync cuModuleGetGlobal cuModuleGetSurfRef cuModuleGetTexRef
+cuMulticastCreate cuMulticastGetGranularity cuParamSetv cuPointerSetAttribute cuProfilerInitialize
+cuSignalExternalSemaphoresAsync cuStreamAddCallback cuStreamBeginCaptureToGraph cuStreamGetGreenCtx cuStreamSetAttribute
+cuStreamUpdateCaptureDependencies cuStreamUpdateCaptureDependencies_v2 cuSurfRefGetArray cuTensorMapEncodeIm2colWide
+cuTensorMapSetAllocationClass cuTexRefSetAddress2D cuTexRefSetAddress2D_v2 cuTexRefSetAddress2D_v3
+cuTexRefSetBorderColor cuUserObjectCreate cuVDPAUCtxCreate cuVDPAUCtxCreate_v2 cuVDPAUGetDevice
+cuWaitExternalSemaphoresAsync cudbgGetAPI nvmlDeviceClearFieldValues nvmlDeviceCreateGpuInstance
+nvmlDeviceCreateGpuInstanceWithPlacement nvmlDeviceDiscoverGpus nvmlDeviceGetBoardPartNumber
+nvmlDeviceGetConfComputeProtectedMemoryUsage nvmlDeviceGetCurrentClockFreqs nvmlDeviceGetDeviceHandleFromMigDeviceHandle
+nvmlDeviceGetDriverModel nvmlDeviceGetDriverModel_v2 nvmlDeviceGetGpuInstanceById nvmlDeviceGetGridLicensableFeatures
+nvmlDeviceGetGridLicensableFeatures_v2 nvmlDeviceGetGridLicensableFeatures_v3 nvmlDeviceGetGspFirmwareVersion
+nvmlDeviceGetHandleByIndex nvmlDeviceGetHandleByIndex_v2 nvmlDeviceGetHandleByPciBusId nvmlDeviceGetHandleByPciBusId_v2
+nvmlDeviceGetHandleBySerial nvmlDeviceGetHandleByUUID nvmlDeviceGetHandleByUUIDV nvmlDeviceGetHostVgpuMode
+nvmlDeviceGetHostname_v1 nvmlDeviceGetInforomImageVersion nvmlDeviceGetInforomVersion
+nvmlDeviceGetMigDeviceHandleByIndex nvmlDeviceGetName nvmlDeviceGetNvLinkUtilizationCounter
+nvmlDeviceGetPerformanceModes nvmlDeviceGetPgpuMetadataString nvmlDeviceGetSerial nvmlDeviceGetUUID
+nvmlDeviceGetVbiosVersion nvmlDeviceGetVgpuCapabilities nvmlDeviceGetVgpuMetadata nvmlDeviceGetVgpuProcessUtilization
+nvmlDeviceGetVgpuUtilization nvmlDeviceModifyDrainState nvmlDeviceRemoveGpu nvmlDeviceRemoveGpu_v2
+nvmlDeviceSetClockOffsets nvmlDeviceSetHostname_v1 nvmlDeviceSetNvLinkDeviceLowPowerThreshold nvmlDeviceSetNvlinkBwMode
+nvmlDeviceSetPowerManagementLimit_v2 nvmlDeviceSetPowerMizerMode_v1 nvmlDeviceSetTemperatureThreshold
+nvmlDeviceWorkloadPowerProfileClearRequestedProfiles nvmlDeviceWorkloadPowerProfileSetRequestedProfiles
+nvmlEventSetCreate nvmlGetBlacklistDeviceInfoByIndex nvmlGetExcludedDeviceInfoByIndex nvmlGpmSampleAlloc
+nvmlGpuInstanceCreateComputeInstance nvmlGpuInstanceCreateComputeInstanceWithPlacement
+nvmlGpuInstanceGetComputeInstanceById nvmlInternalGetExportTable nvmlSystemEventSetCreate nvmlSystemEventSetFree
+nvmlSystemGetDriverBranch nvmlSystemGetDriverVersion nvmlSystemGetNVMLVersion nvmlSystemGetProcessName
+nvmlSystemRegisterEvents nvmlVgpuInstanceGetAccountingMode nvmlVgpuInstanceGetAccountingPids
+nvmlVgpuInstanceGetAccountingStats nvmlVgpuInstanceGetEccMode nvmlVgpuInstanceGetEncoderCapacity
+nvmlVgpuInstanceGetEncoderSessions nvmlVgpuInstanceGetEncoderStats nvmlVgpuInstanceGetFBCSessions
+nvmlVgpuInstanceGetFBCStats nvmlVgpuInstanceGetFbUsage nvmlVgpuInstanceGetFrameRateLimit
+nvmlVgpuInstanceGetGpuInstanceId nvmlVgpuInstanceGetGpuPciId nvmlVgpuInstanceGetLicenseStatus
+nvmlVgpuInstanceGetMdevUUID nvmlVgpuInstanceGetMetadata nvmlVgpuInstanceGetType nvmlVgpuInstanceGetUUID
+nvmlVgpuInstanceGetVmDriverVersion nvmlVgpuInstanceGetVmID nvmlVgpuTypeGetCapabilities nvmlVgpuTypeGetClass
+nvmlVgpuTypeGetDeviceID nvmlVgpuTypeGetFbReservation nvmlVgpuTypeGetFrameRateLimit nvmlVgpuTypeGetFramebufferSize
+nvmlVgpuTypeGetGpuInstanceProfileId nvmlVgpuTypeGetGspHeapSize nvmlVgpuTypeGetLicense nvmlVgpuTypeGetMaxInstances
+nvmlVgpuTypeGetMaxInstancesPerVm nvmlVgpuTypeGetName nvmlVgpuTypeGetNumDisplayHeads nvmlVgpuTypeGetResolution
+"""
+NUMBERLESS = frozenset(_NAMES.split())
+"""Entry points that have a pointer to write through and answer no number, but for their per-thread forms."""
+
+
+def _may_write(argument: Any) -> bool:
+    """Is it a pointer, and no handle, which is a pointer to a struct that nobody knows?"""
+    from vgpu_harness._wire import ffi
+
+    if argument.kind != "pointer" or argument.item.kind == "function":
+        return False
+    try:
+        ffi.sizeof(argument.item)
+    except ffi.error:
+        return bool(argument.item.kind == "void")
+    return True
+
+
+def has_room(function: str) -> bool:
+    """Has an entry point of the CUDA or NVML shim an argument that it may write through?"""
+    from vgpu_harness._wire import ffi, lib
+
+    # The first argument of all is the simulated process.
+    return any(_may_write(argument) for argument in ffi.typeof(getattr(lib, _CALL + function)).args[1:])
+
+
+@functools.cache
+def answers_number(function: str) -> bool:
+    """Does an entry point of the CUDA or NVML shim say where a number of its answer is?"""
+    base = function[: -len(_PER_THREAD[0])] if function.endswith(_PER_THREAD) else function
+    return has_room(function) and base not in NUMBERLESS
