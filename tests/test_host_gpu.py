@@ -110,7 +110,7 @@ class TestProperties:
             ({"BRAND": True}, "nvml.BRAND: is not a number, got True"),
             ({"GRAPHICS_CLOCKS": [1] * 65537}, "nvml.GRAPHICS_CLOCKS: has too many entries"),
             ({"GRAPHICS_CLOCKS": {"high": 2**62, "low": 0, "step": 1}}, "has too many entries; write 65536 or fewer"),
-            ({"BRAND": 2**63}, "nvml.BRAND: does not fit 64 bits"),
+            ({"BRAND": 2**63}, "nvml.BRAND: too large, got 9223372036854775808; write 4294967295 or less"),
             ({"VBIOS": 1}, "nvml.VBIOS: is not a text, got 1; write printable text in quotes"),
             ({"VBIOS": "x" * 256}, "nvml.VBIOS: is too long"),
             ({"CLOCK": {"x": 1}}, "nvml.CLOCK: 'x' is not an index; write a number from 0 to 65535 as key"),

@@ -1,24 +1,37 @@
 /* The names that libvgpu-syscall.so puts in front of libc's. They are given by asm labels, so that libc's own
- * prototypes (variadic, redirected, "never NULL") do not reach these definitions. */
+ * prototypes (variadic, redirected, "never NULL") do not reach these definitions.
+ *
+ * What is not of the tree ends in a tail call: the real function's frame takes the place of ours. */
 #include <stdarg.h>
+#include <sys/ioctl.h>
 
 #include "syscall/files.h"
+#include "syscall/number.h"
+#include "syscall/serve_walk.h"
+
+/* A row's parameter `directory` hides the constant of files.h. */
+#pragma GCC diagnostic ignored "-Wshadow"
 
 #define CALLER ((uint64_t)(uintptr_t)__builtin_return_address(0))
+#define SELDOM(condition) __builtin_expect((condition) != 0, 0)
+#define EXPORT(type, name, parameters)                                                                                 \
+    __attribute__((visibility("default"))) type vgpu_export_##name parameters __asm__(#name);                          \
+    type vgpu_export_##name parameters
+
+#define IS_OF_TREE(name, at, path)                                                                                     \
+    (SELDOM(vgpu_file_maybe(at, path)) && vgpu_file_is_of_tree(VGPU_FILE_##name, at, path))
 
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \
-    __attribute__((visibility("default"))) type vgpu_export_##name parameters __asm__(#name);                          \
-    type vgpu_export_##name parameters {                                                                               \
-        if (!vgpu_file_candidate(path)) {                                                                              \
-            return VGPU_REAL(name) arguments;                                                                          \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                        \
+        return VGPU_REAL(name) arguments;                                                                              \
     }
 
 /* The mode is there to be taken only if the flags ask for one. */
 #define VGPU_FILE_MODE(type, name, parameters, arguments, family, before, serve, open_parameters)                      \
-    __attribute__((visibility("default"))) type vgpu_export_##name open_parameters __asm__(#name);                     \
-    type vgpu_export_##name open_parameters {                                                                          \
+    EXPORT(type, name, open_parameters) {                                                                              \
         mode_t mode = 0;                                                                                               \
         if (__OPEN_NEEDS_MODE(flags)) {                                                                                \
             va_list rest;                                                                                              \
@@ -26,27 +39,67 @@
             mode = va_arg(rest, mode_t);                                                                               \
             va_end(rest);                                                                                              \
         }                                                                                                              \
-        if (!vgpu_file_candidate(path)) {                                                                              \
-            return VGPU_REAL(name) arguments;                                                                          \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                        \
+        return VGPU_REAL(name) arguments;                                                                              \
     }
 
 #define VGPU_FILE_STAT(type, name, parameters, arguments, family, before, serve)                                       \
-    __attribute__((visibility("default"))) type vgpu_export_##name parameters __asm__(#name);                          \
-    type vgpu_export_##name parameters {                                                                               \
-        if (!vgpu_file_candidate(path) && !vgpu_file_relative(path)) {                                                 \
-            return VGPU_REAL(name) arguments;                                                                          \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                        \
+        type answer = VGPU_REAL(name) arguments;                                                                       \
+        if (answer == 0 && SELDOM(VGPU_FILE_STAT_MAYBE(to))) {                                                         \
+            return VGPU_IDENTIFY(vgpu_file_self(), VGPU_FILE_##name, CALLER, to);                                      \
+        }                                                                                                              \
+        return answer;                                                                                                 \
     }
 
 #define VGPU_FILE_FSTAT(type, name, parameters, arguments, family, before)                                             \
-    __attribute__((visibility("default"))) type vgpu_export_##name parameters __asm__(#name);                          \
-    type vgpu_export_##name parameters {                                                                               \
-        if (!vgpu_file_relative(NULL)) {                                                                               \
-            return VGPU_REAL(name) arguments;                                                                          \
+    EXPORT(type, name, parameters) {                                                                                   \
+        type answer = VGPU_REAL(name) arguments;                                                                       \
+        if (answer == 0 && SELDOM(VGPU_FILE_STAT_MAYBE(to))) {                                                         \
+            return VGPU_IDENTIFY(vgpu_file_self(), VGPU_FILE_##name, CALLER, to);                                      \
         }                                                                                                              \
-        return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                        \
+        return answer;                                                                                                 \
+    }
+
+#define VGPU_FILE_LINK(type, name, parameters, arguments, family, before, serve)                                       \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (SELDOM(vgpu_file_maybe(directory, path))) {                                                                \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        return VGPU_REAL(name) arguments;                                                                              \
+    }
+
+/* What makes or moves names: a directory that was known may be a link afterwards. */
+#define VGPU_FILE_NAME(type, name, parameters, arguments, family, before, serve)                                       \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        type answer = VGPU_REAL(name) arguments;                                                                       \
+        vgpu_known_forget();                                                                                           \
+        return answer;                                                                                                 \
+    }
+
+#define VGPU_FILE_PAIR(type, name, parameters, arguments, family, before, change)                                      \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path) || IS_OF_TREE(name, second_directory, second)) {                         \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        type answer = VGPU_REAL(name) arguments;                                                                       \
+        vgpu_known_forget();                                                                                           \
+        return answer;                                                                                                 \
+    }
+
+#define VGPU_FILE_OTHER(type, name, parameters, arguments, family, before, test, serve)                                \
+    EXPORT(type, name, VGPU_PARAMETERS parameters) {                                                                   \
+        if (SELDOM(test)) {                                                                                            \
+            return vgpu_call_##name(vgpu_file_self(), CALLER VGPU_AND arguments);                                      \
+        }                                                                                                              \
+        return VGPU_REAL(name) arguments;                                                                              \
     }
 #include "syscall/syscall.def"

@@ -1,6 +1,7 @@
-/* The way of a file call through the shim. An exported function asks vgpu_file_candidate whether its path can be of the
- * tree at all; nearly every path cannot, and goes to the real function by a tail call. The others go through
- * vgpu_call_<name>: look the path up, ask the gate, and either the real function or the row's `serve` answers.
+/* The way of a file call through the shim. An exported function asks vgpu_file_maybe whether its path can be of the
+ * tree at all; nearly every path cannot, and goes to the real function by a tail call. Of the others
+ * vgpu_file_is_of_tree says for certain, on little stack. Then vgpu_call_<name> finds where the tree has the path, asks
+ * the gate, and either the real function or the row's `serve` answers.
  *
  * Serving keeps no state and takes no lock; open, stat, access and readlink are raw system calls, so a signal handler
  * and a vfork child may do them. Descriptors are real ones of the tree's files: read, mmap and dup need no shim. */
@@ -19,7 +20,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "syscall/known.h"
 #include "syscall/real.h"
+#include "syscall/spelling.h"
 #include "vgpu/process.h"
 
 /* One call whose path is of the tree. */
@@ -39,31 +42,77 @@ struct vgpu_file_call {
  * host image is known. */
 extern uint64_t vgpu_file_candidates;
 
-/* The first bytes of `path`, no more: can it be of the tree? */
-static inline int vgpu_file_candidate(const char *path) {
-    if (path == NULL || path[0] != '/') {
+/* st_dev of the tree, 0 until the host image is known or where it has no device. */
+extern uint64_t vgpu_file_tree_dev;
+
+/* What a row without such a parameter has: its paths are relative to the working directory. The parameter `directory`
+ * of a row that has one hides this. */
+enum { directory = AT_FDCWD, second_directory = AT_FDCWD };
+
+/* Can `path` be of the tree? It says so at its start, or is relative where that may matter, or is spelled oddly. The
+ * parameter `at` is the directory that a relative path starts from. */
+static inline int vgpu_file_maybe(int at, const char *path) {
+    uint64_t candidates = __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED);
+    if (candidates == 0 || path == NULL) {
         return 0;
     }
-    do {
-        path++;
-    } while (path[0] == '/' || (path[0] == '.' && path[1] == '/'));
-    return (int)(__atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) >> ((unsigned char)path[0] & 63) & 1);
+    if (path[0] != '/') {
+        if (__atomic_load_n(&vgpu_file_near, __ATOMIC_RELAXED) != 0) {
+            return 1;
+        }
+    } else {
+        const char *first = path;
+        do {
+            first++;
+        } while (first[0] == '/' || (first[0] == '.' && first[1] == '/'));
+        if ((candidates >> ((unsigned char)first[0] & 63) & 1) != 0) {
+            return 1;
+        }
+    }
+    return vgpu_spelling_is_odd(at, path);
 }
 
-/* A path that says nothing of where it leads: relative, empty or NULL. A device's file may still be behind it. */
-static inline int vgpu_file_relative(const char *path) {
-    return (path == NULL || path[0] != '/') && __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) != 0;
+/* Is this what a stat of some file of the tree's file system answers? It may be a device's, then. */
+static inline int vgpu_file_stat_maybe(const struct stat *of) {
+    uint64_t dev = __atomic_load_n(&vgpu_file_tree_dev, __ATOMIC_RELAXED);
+    return dev != 0 && of->st_dev == dev;
 }
 
-/* This shim's own state; learns vgpu_file_candidates once the image is known. */
+static inline int vgpu_file_statx_maybe(const struct statx *of) {
+    uint64_t dev = __atomic_load_n(&vgpu_file_tree_dev, __ATOMIC_RELAXED);
+    return dev != 0 && of->stx_dev_minor == minor(dev) && of->stx_dev_major == major(dev);
+}
+
+#define VGPU_IDENTIFY(process, function, caller, to)                                                                   \
+    _Generic((to), struct statx *: vgpu_identify_statx, struct stat *: vgpu_identify_stat)(process, function, caller,  \
+                                                                                           to)
+
+#define VGPU_FILE_STAT_MAYBE(to)                                                                                       \
+    _Generic((to), struct statx *: vgpu_file_statx_maybe, struct stat *: vgpu_file_stat_maybe)(to)
+
+/* This shim's own state; learns vgpu_file_candidates and its like once the image is known. */
 struct vgpu_process *vgpu_file_self(void);
 
-/* 1: the tree answers this call, 0: the real function does. */
-int vgpu_file_begin(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
-                    const char *path, uint64_t caller);
+/* The image, or NULL where there is none, or set-up is under way below us: then files are real. */
+const struct vgpu_image *vgpu_file_image(struct vgpu_process *process);
+
+/* 1: the shim has a say in this call. Of the own process, before any gate. */
+__attribute__((cold)) int vgpu_file_is_of_tree(enum vgpu_file_function function, int at, const char *path);
+
+/* 1: the tree answers this call. 0: the real function does, with *path, which may have become call->target: the host's
+ * name of a path that leads out of the tree again. */
+int vgpu_file_enter(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function, int at,
+                    const char **path, uint64_t caller);
+
+/* The same for the file behind a descriptor, which `entry` is. */
+int vgpu_file_begin_device(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
+                           const struct vgpu_path *entry, uint64_t caller);
 
 /* Writes the CALL record. `answer` is a number or -errno; sets errno and answers -1 in the latter case. */
 long vgpu_file_end(struct vgpu_file_call *call, long answer);
+
+/* The same; the record has a number too: what was asked of a device. */
+long vgpu_file_end_request(struct vgpu_file_call *call, long answer, uint64_t request);
 
 /* The same for a function that answers a pointer; NULL: errno says why. */
 void *vgpu_file_end_pointer(struct vgpu_file_call *call, void *answer);
@@ -89,14 +138,46 @@ ssize_t vgpu_serve_xattr_list(struct vgpu_file_call *call, long number, char *to
 int vgpu_serve_access(struct vgpu_file_call *call, int mode, int flags);
 ssize_t vgpu_serve_readlink(struct vgpu_file_call *call, char *to, size_t size);
 char *vgpu_serve_realpath(struct vgpu_file_call *call, char *to);
+/* A link's text of `length` bytes, which the real function has put into `to`, in host terms if it names the tree.
+ * Answers the new length. */
+ssize_t vgpu_link_in_host_terms(char *to, ssize_t length, size_t size);
 DIR *vgpu_serve_opendir(struct vgpu_file_call *call);
-int vgpu_serve_scandir(struct vgpu_file_call *call, struct dirent ***to, int (*filter)(const struct dirent *),
-                       int (*order)(const struct dirent **, const struct dirent **));
+
+int vgpu_serve_chdir(struct vgpu_process *process, uint64_t caller, const char *path);
+int vgpu_serve_fchdir(struct vgpu_process *process, int fd);
+char *vgpu_serve_getcwd(struct vgpu_process *process, char *to, size_t size);
+char *vgpu_serve_getcwd_chk(struct vgpu_process *process, char *to, size_t size, size_t room);
+char *vgpu_serve_getwd(struct vgpu_process *process, char *to);
+char *vgpu_serve_getwd_chk(struct vgpu_process *process, char *to, size_t room);
+char *vgpu_serve_current_dir(struct vgpu_process *process);
+int vgpu_serve_ioctl(struct vgpu_process *process, uint64_t caller, int fd, unsigned long request, void *argument);
+long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long number, long a, long b, long c, long d,
+                        long e, long f);
+
+/* What a call that would change something is refused for. */
+enum vgpu_change {
+    VGPU_CHANGE_CREATE,      /* mkdir, symlink, mkfifo */
+    VGPU_CHANGE_CREATE_FILE, /* mknod of a regular file */
+    VGPU_CHANGE_REMOVE,
+    VGPU_CHANGE_REMOVE_DIRECTORY,
+    VGPU_CHANGE_MODE, /* and owner */
+    VGPU_CHANGE_TIMES,
+    VGPU_CHANGE_SIZE,
+    VGPU_CHANGE_ATTRIBUTE,
+};
+#define VGPU_NODE_CHANGE(mode) (((mode) & S_IFMT) == 0 || S_ISREG(mode) ? VGPU_CHANGE_CREATE_FILE : VGPU_CHANGE_CREATE)
+int vgpu_serve_change(struct vgpu_file_call *call, enum vgpu_change change);
+int vgpu_serve_remove(struct vgpu_file_call *call);
+
+/* link and rename of two paths, of which `from`, `to` or both are of the tree; the other is NULL. */
+int vgpu_serve_move(struct vgpu_file_call *from, struct vgpu_file_call *to);
 
 /* vgpu_call_<name>(process, caller, <the parameters>), one for each row: a test passes a process of its own. */
-#define VGPU_BARE(...) __VA_ARGS__
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \
     type vgpu_call_##name(struct vgpu_process *process, uint64_t caller, VGPU_BARE parameters);
+#define VGPU_FILE_FSTAT(type, name, parameters, arguments, family, before)
+#define VGPU_FILE_OTHER(type, name, parameters, arguments, family, before, test, serve)                                \
+    type vgpu_call_##name(struct vgpu_process *process, uint64_t caller VGPU_AND parameters);
 #include "syscall/syscall.def"
 
 #endif

@@ -3,13 +3,28 @@
 #define VGPU_REAL_H
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <ftw.h>
+#include <glob.h>
+#include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #include "vgpu/wire.h"
+
+typedef int vgpu_fts_order(const FTSENT **, const FTSENT **);
+
+/* The rows give parameters and arguments in parentheses; these put them to use. */
+#define VGPU_AND(...) , ##__VA_ARGS__
+#define VGPU_BARE(...) __VA_ARGS__
+#define VGPU_FIRST(first, ...) first
+#define VGPU_PARAMETERS(...) VGPU_FIRST(__VA_OPT__((__VA_ARGS__), )(void), )
 
 enum vgpu_file_function {
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve) VGPU_FILE_##name,
@@ -38,7 +53,8 @@ static inline void *vgpu_real(enum vgpu_file_function function) {
     return __builtin_expect(real != NULL, 1) ? real : vgpu_real_resolve(function);
 }
 
-#define VGPU_FILE(type, name, parameters, arguments, family, before, serve) typedef type vgpu_type_##name parameters;
+#define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \
+    typedef type vgpu_type_##name VGPU_PARAMETERS parameters;
 #define VGPU_FILE_MODE(type, name, parameters, arguments, family, before, serve, open_parameters)                      \
     typedef type vgpu_type_##name open_parameters;
 #include "syscall/syscall.def"

@@ -1,6 +1,7 @@
 /* Links of the tree, and paths that come out of it. No text that a program sees names the tree: a link that stays in
  * the tree is relative, as the kernel's are, and what is absolute is turned into what the host calls it. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "syscall/files.h"
 #include "vgpu/image.h"
@@ -14,15 +15,6 @@ static const char *below(const char *text, const char *prefix, size_t length) {
         }
     }
     return text[length] == '\0' || text[length] == '/' ? text + length : NULL;
-}
-
-/* The length of the tree's root in a row's target, where the tree is laid out as the host: <root><path>. 0: it is not.
- */
-static size_t root_length(const char *target, size_t target_length, const char *path, size_t path_length) {
-    if (target_length <= path_length || !vgpu_same_text(target + target_length - path_length, path)) {
-        return 0;
-    }
-    return target_length - path_length;
 }
 
 /* A text in two parts, so that none has to be put together on a signal handler's small stack. */
@@ -40,14 +32,9 @@ static struct terms host_terms(const struct vgpu_image *image, const char *text)
             return (struct terms){vgpu_image_text(image, rows[i].path), rest};
         }
     }
-    for (uint32_t i = 0; i < image->paths.count; i++) {
-        const char *target = vgpu_image_text(image, rows[i].target);
-        const char *path = vgpu_image_text(image, rows[i].path);
-        size_t root = root_length(target, rows[i].target_length, path, rows[i].path_length);
-        const char *rest = root != 0 ? below(text, target, root) : NULL;
-        if (rest != NULL) {
-            return (struct terms){"", *rest != '\0' ? rest : "/"};
-        }
+    const char *behind = vgpu_spelling_behind_root(image, text);
+    if (behind != NULL) {
+        return (struct terms){"", behind};
     }
     return (struct terms){"", text};
 }
@@ -80,6 +67,27 @@ static long read_link(struct vgpu_file_call *call, char *to, size_t size) {
 
 ssize_t vgpu_serve_readlink(struct vgpu_file_call *call, char *to, size_t size) {
     return vgpu_file_end(call, call->error != 0 ? -call->error : read_link(call, to, size));
+}
+
+ssize_t vgpu_link_in_host_terms(char *to, ssize_t length, size_t size) {
+    const struct vgpu_image *image = vgpu_file_image(vgpu_file_self());
+    if (length <= 0 || image == NULL || to[0] != '/' || (size_t)length >= size) {
+        return length;
+    }
+    int saved = errno;
+    char last = to[length];
+    to[length] = '\0';
+    struct terms terms = host_terms(image, to);
+    if (terms.rest == to && terms.start[0] == '\0') {
+        to[length] = last;
+        return length;
+    }
+    size_t start = vgpu_length(terms.start);
+    size_t rest = vgpu_length(terms.rest);
+    memmove(to + start, terms.rest, rest);
+    memcpy(to, terms.start, start);
+    errno = saved;
+    return (ssize_t)(start + rest);
 }
 
 static char *real_path(struct vgpu_file_call *call, char *to) {

@@ -37,6 +37,15 @@ static long refusal(const struct vgpu_file_call *call, int flags) {
     return writes && !call->entry->device ? -EACCES : 0;
 }
 
+/* With a descriptor of a directory of the tree, a path that is relative to one may be of the tree. */
+static void note_directory(long fd) {
+    struct stat facts;
+    if (fd >= 0 && (vgpu_file_near & VGPU_NEAR_TREE) == 0 && vgpu_raw3(SYS_fstat, fd, (long)&facts, 0) == 0 &&
+        S_ISDIR(facts.st_mode)) {
+        vgpu_near_note_bits(VGPU_NEAR_TREE);
+    }
+}
+
 int vgpu_serve_open(struct vgpu_file_call *call, int flags) {
     long answer = -call->error;
     if (answer == 0) {
@@ -45,6 +54,7 @@ int vgpu_serve_open(struct vgpu_file_call *call, int flags) {
     if (answer == 0) {
         int safe = flags & ~(O_CREAT | O_EXCL | O_TRUNC);
         answer = vgpu_raw6(SYS_openat, AT_FDCWD, (long)call->target, safe, 0, 0, 0);
+        note_directory(answer);
     }
     return (int)vgpu_file_end(call, answer);
 }
@@ -96,15 +106,6 @@ DIR *vgpu_serve_opendir(struct vgpu_file_call *call) {
         errno = call->error;
         return vgpu_file_end_pointer(call, NULL);
     }
+    vgpu_near_note_bits(VGPU_NEAR_TREE);
     return vgpu_file_end_pointer(call, VGPU_REAL(opendir)(call->target));
-}
-
-int vgpu_serve_scandir(struct vgpu_file_call *call, struct dirent ***to, int (*filter)(const struct dirent *),
-                       int (*order)(const struct dirent **, const struct dirent **)) {
-    long answer = -call->error;
-    if (answer == 0) {
-        answer = VGPU_REAL(scandir)(call->target, to, filter, order);
-        answer = answer < 0 ? -errno : answer;
-    }
-    return (int)vgpu_file_end(call, answer);
 }

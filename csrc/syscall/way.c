@@ -6,9 +6,9 @@
 #include "vgpu/raw.h"
 
 uint64_t vgpu_file_candidates = UINT64_MAX;
+uint64_t vgpu_file_tree_dev;
 
-/* The image, or NULL where there is none, or set-up is under way below us: then files are real. */
-static const struct vgpu_image *image_of(struct vgpu_process *process) {
+const struct vgpu_image *vgpu_file_image(struct vgpu_process *process) {
     return __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2 ? process->image : NULL;
 }
 
@@ -25,13 +25,27 @@ static uint64_t first_bytes(const struct vgpu_image *image) {
         }
         bytes |= (uint64_t)1 << ((unsigned char)path[1] & 63);
     }
-    return bytes;
+    return bytes | 1; /* and the root itself, for whose descriptor the paths of the tree are relative ones */
+}
+
+static uint64_t tree_dev(const struct vgpu_image *image) {
+    const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
+    for (uint32_t i = 0; i < image->paths.count; i++) {
+        if (rows[i].device) {
+            return rows[i].tree_dev;
+        }
+    }
+    return 0;
 }
 
 struct vgpu_process *vgpu_file_self(void) {
     struct vgpu_process *process = vgpu_self();
     if (__atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) == UINT64_MAX &&
         __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2) {
+        if (process->image != NULL) {
+            vgpu_near_note_here(process->image);
+            __atomic_store_n(&vgpu_file_tree_dev, tree_dev(process->image), __ATOMIC_RELAXED);
+        }
         __atomic_store_n(&vgpu_file_candidates, first_bytes(process->image), __ATOMIC_RELAXED);
     }
     return process;
@@ -52,26 +66,65 @@ static void apply_fault(struct vgpu_file_call *call) {
     }
 }
 
-int vgpu_file_begin(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
-                    const char *path, uint64_t caller) {
-    const struct vgpu_image *image = image_of(process);
-    int found = vgpu_path_find(image, path, call->target, sizeof(call->target), &call->entry);
-    if (found == 0 || !admitted(process, image, function)) {
+int vgpu_file_is_of_tree(enum vgpu_file_function function, int at, const char *path) {
+    const struct vgpu_image *image = vgpu_file_image(vgpu_file_self());
+    if (image == NULL || !vgpu_file_maybe(at, path)) {
         return 0;
     }
+    if (vgpu_spelling_find(image, at, path, NULL, 0, NULL) != VGPU_SPELLING_REAL) {
+        return 1;
+    }
+    uint8_t family = vgpu_file_rows[function].family;
+    if ((family == VGPU_FAMILY_OPEN || family == VGPU_FAMILY_OPENDIR) && (vgpu_file_near & VGPU_NEAR_ABOVE) == 0 &&
+        vgpu_path_leads_to(image, path)) {
+        vgpu_near_note_bits(VGPU_NEAR_ABOVE);
+    }
+    return 0;
+}
+
+static void begin(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
+                  const char *path, uint64_t caller) {
     call->process = process;
     call->function = function;
     call->path = path;
     call->caller = caller;
     call->saved_errno = errno;
-    call->error = found < 0 ? ENAMETOOLONG : 0;
+    call->error = 0;
     call->flags = 0;
+}
+
+int vgpu_file_enter(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function, int at,
+                    const char **path, uint64_t caller) {
+    const struct vgpu_image *image = vgpu_file_image(process);
+    enum vgpu_spelling spelling =
+        vgpu_spelling_find(image, at, *path, call->target, sizeof(call->target), &call->entry);
+    if (spelling == VGPU_SPELLING_REAL || !admitted(process, image, function)) {
+        return 0;
+    }
+    if (spelling == VGPU_SPELLING_LEFT) {
+        *path = call->target;
+        return 0;
+    }
+    begin(call, process, function, *path, caller);
+    call->error = spelling == VGPU_SPELLING_NO_ROOM ? ENAMETOOLONG : 0;
     apply_fault(call);
     return 1;
 }
 
-static void write_record(struct vgpu_file_call *call, int error) {
-    struct vgpu_event event = {
+int vgpu_file_begin_device(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
+                           const struct vgpu_path *entry, uint64_t caller) {
+    const struct vgpu_image *image = vgpu_file_image(process);
+    if (entry == NULL || !admitted(process, image, function)) {
+        return 0;
+    }
+    begin(call, process, function, vgpu_image_text(image, entry->path), caller);
+    call->entry = entry;
+    apply_fault(call);
+    return 1;
+}
+
+static struct vgpu_event record(const struct vgpu_file_call *call, int error) {
+    return (struct vgpu_event){
         .kind = VGPU_RECORD_CALL,
         .library = VGPU_LIBRARY_SYSCALL,
         .flags = call->flags,
@@ -80,6 +133,10 @@ static void write_record(struct vgpu_file_call *call, int error) {
         .name = vgpu_file_rows[call->function].name,
         .text = call->path,
     };
+}
+
+static void write_record(struct vgpu_file_call *call, int error) {
+    struct vgpu_event event = record(call, error);
     vgpu_trace_write(&call->process->trace, &event);
     errno = error != 0 ? error : call->saved_errno;
 }
@@ -89,36 +146,27 @@ long vgpu_file_end(struct vgpu_file_call *call, long answer) {
     return answer < 0 ? -1 : answer;
 }
 
+long vgpu_file_end_request(struct vgpu_file_call *call, long answer, uint64_t request) {
+    struct vgpu_event event = record(call, answer < 0 ? (int)-answer : 0);
+    event.inputs = 1;
+    event.in[0] = request;
+    vgpu_trace_write(&call->process->trace, &event);
+    errno = answer < 0 ? (int)-answer : call->saved_errno;
+    return answer < 0 ? -1 : answer;
+}
+
 void *vgpu_file_end_pointer(struct vgpu_file_call *call, void *answer) {
     write_record(call, answer == NULL ? errno : 0);
     return answer;
 }
 
-/* How a stat of any kind knows a device's file where no path says so. Answers its row if the caller is to see the
- * device. */
-static const struct vgpu_path *identify(struct vgpu_file_call *call, struct vgpu_process *process,
-                                        enum vgpu_file_function function, uint64_t caller, uint64_t dev, uint64_t ino) {
-    const struct vgpu_image *image = image_of(process);
-    const struct vgpu_path *entry = vgpu_path_device(image, dev, ino);
-    if (entry == NULL || !admitted(process, image, function)) {
-        return NULL;
-    }
-    call->process = process;
-    call->function = function;
-    call->path = vgpu_image_text(image, entry->path);
-    call->caller = caller;
-    call->entry = entry;
-    call->saved_errno = errno;
-    call->error = 0;
-    call->flags = 0;
-    apply_fault(call);
-    return entry;
-}
-
+/* How a stat of any kind knows a device's file where no path says so: descriptors, /proc/self/fd, hard links. */
 int vgpu_identify_stat(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
                        struct stat *to) {
     struct vgpu_file_call call;
-    if (!S_ISREG(to->st_mode) || identify(&call, process, function, caller, to->st_dev, to->st_ino) == NULL) {
+    const struct vgpu_image *image = vgpu_file_image(process);
+    if (!S_ISREG(to->st_mode) ||
+        !vgpu_file_begin_device(&call, process, function, vgpu_path_device(image, to->st_dev, to->st_ino), caller)) {
         return 0;
     }
     if (call.error == 0) {
@@ -130,8 +178,10 @@ int vgpu_identify_stat(struct vgpu_process *process, enum vgpu_file_function fun
 int vgpu_identify_statx(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
                         struct statx *to) {
     struct vgpu_file_call call;
+    const struct vgpu_image *image = vgpu_file_image(process);
     uint64_t dev = makedev(to->stx_dev_major, to->stx_dev_minor);
-    if (!S_ISREG(to->stx_mode) || identify(&call, process, function, caller, dev, to->stx_ino) == NULL) {
+    if (!S_ISREG(to->stx_mode) ||
+        !vgpu_file_begin_device(&call, process, function, vgpu_path_device(image, dev, to->stx_ino), caller)) {
         return 0;
     }
     if (call.error == 0) {

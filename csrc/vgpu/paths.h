@@ -6,9 +6,12 @@
 
 /* Looks `path` (absolute; `//` and `/./` are allowed) up. Answers 1 and writes where the tree has it to `out`, 0 if the
  * path is not of the table, -1 if it is but does not fit `size` bytes (the caller answers ENAMETOOLONG: never
- * the real file). *entry, if not NULL, is set to the table's row. */
+ * the real file). *entry, if not NULL, is set to the table's row. `out` may be NULL: only whether, then. */
 int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, uint64_t size,
                    const struct vgpu_path **entry);
+
+/* 1: `path` (absolute) is a row or a directory above one. */
+int vgpu_path_leads_to(const struct vgpu_image *image, const char *path);
 
 /* The row of the device whose tree file has this identity, or NULL. */
 const struct vgpu_path *vgpu_path_device(const struct vgpu_image *image, uint64_t st_dev, uint64_t st_ino);

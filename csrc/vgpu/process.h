@@ -72,8 +72,9 @@ void vgpu_unlock(struct vgpu_process *process);
 extern const uint32_t vgpu_this_library;
 const char *vgpu_build_id(void);
 
-/* A model calls it for each GPU (of the image) that a call is about, under the lock. 1: the GPU has fallen off the bus;
- * the model stops, and vgpu_call_end gives the answer. */
+/* A model calls it for each GPU (of the image) that a call is about, under the lock, before it writes an output or
+ * changes its state. 1: the GPU has fallen off the bus, or a fault for it answers this call; the model stops, and
+ * vgpu_call_end gives the answer. */
 int vgpu_gpu_lost(struct vgpu_process *process, uint32_t gpu);
 
 #endif

@@ -62,8 +62,8 @@ def fetch(folder: Path, component: str, packages: dict[str, str]) -> None:
         for name in packages.values():
             (real,) = {path.resolve() for path in (place / "unpacked").rglob(name) if path.is_file()}
             shutil.copy(real, place / "files" / real.name)
-            if real.name != name:
-                (place / "files" / name).symlink_to(real.name)
+            if real.name != Path(name).name:
+                (place / "files" / Path(name).name).symlink_to(real.name)
         (place / "files").chmod(0o755)
         (place / "files").replace(folder)
 

@@ -1,0 +1,36 @@
+#include "syscall/known.h"
+
+uint64_t vgpu_known[1 << VGPU_KNOWN_BITS];
+uint64_t vgpu_known_seed;
+
+void vgpu_known_forget(void) {
+    __atomic_fetch_add(&vgpu_known_seed, UINT64_C(0x8bb84b93962eacc9), __ATOMIC_RELAXED);
+}
+
+/* The inline hash reads eight bytes from the start: a short text at the end of a page is copied. */
+static uint64_t hash_of(const char *directory, size_t length, enum vgpu_known_kind kind) {
+    char copy[8] = "";
+    if (length < sizeof(copy)) {
+        for (size_t i = 0; i < length; i++) {
+            copy[i] = directory[i];
+        }
+        directory = copy;
+    }
+    return vgpu_known_hash(directory, length) ^ (uint64_t)kind;
+}
+
+void vgpu_known_add(const char *directory, size_t length, enum vgpu_known_kind kind) {
+    if (length == 0) {
+        return;
+    }
+    uint64_t hash = hash_of(directory, length, kind);
+    __atomic_store_n(&vgpu_known[vgpu_known_slot(hash)], hash, __ATOMIC_RELAXED);
+}
+
+int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind kind) {
+    if (length == 0) {
+        return 1; /* the root */
+    }
+    uint64_t hash = hash_of(directory, length, kind);
+    return __atomic_load_n(&vgpu_known[vgpu_known_slot(hash)], __ATOMIC_RELAXED) == hash;
+}

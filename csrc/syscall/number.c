@@ -1,0 +1,204 @@
+/* syscall(): the numbers that take a path, a descriptor of a device, or the working directory. All others go straight
+ * to the real function with all their words, as the ones here do when the tree has no say. */
+#include "syscall/number.h"
+
+#include <sys/ioctl.h>
+
+#include "vgpu/raw.h"
+
+/* In the order of the kernel's arguments. Structures are those of libc on x86-64. */
+#define ROW(name) 1 + VGPU_FILE_##name
+const struct vgpu_number vgpu_numbers[VGPU_NUMBERS] = {
+    [SYS_open] = {ROW(open), -1, 0, -1},
+    [SYS_creat] = {ROW(creat), -1, 0, -1},
+    [SYS_openat] = {ROW(openat), 0, 1, -1},
+    [SYS_openat2] = {ROW(openat), 0, 1, -1},
+    [SYS_stat] = {ROW(stat), -1, 0, 1},
+    [SYS_lstat] = {ROW(lstat), -1, 0, 1},
+    [SYS_fstat] = {ROW(fstat), -1, -1, 1},
+    [SYS_newfstatat] = {ROW(fstatat), 0, 1, 2},
+    [SYS_statx] = {ROW(statx), 0, 1, 4},
+    [SYS_access] = {ROW(access), -1, 0, -1},
+    [SYS_faccessat] = {ROW(faccessat), 0, 1, -1},
+    [SYS_faccessat2] = {ROW(faccessat), 0, 1, -1},
+    [SYS_readlink] = {ROW(readlink), -1, 0, -1},
+    [SYS_readlinkat] = {ROW(readlinkat), 0, 1, -1},
+    [SYS_getxattr] = {ROW(getxattr), -1, 0, -1},
+    [SYS_lgetxattr] = {ROW(lgetxattr), -1, 0, -1},
+    [SYS_listxattr] = {ROW(listxattr), -1, 0, -1},
+    [SYS_llistxattr] = {ROW(llistxattr), -1, 0, -1},
+    [SYS_statfs] = {ROW(syscall), -1, 0, -1},
+    [SYS_inotify_add_watch] = {ROW(syscall), -1, 1, -1},
+    [SYS_name_to_handle_at] = {ROW(syscall), 0, 1, -1},
+    [SYS_chdir] = {ROW(chdir), -1, -1, -1},
+    [SYS_fchdir] = {ROW(fchdir), -1, -1, -1},
+    [SYS_getcwd] = {ROW(getcwd), -1, -1, -1},
+    [SYS_ioctl] = {ROW(ioctl), -1, -1, -1},
+    [SYS_truncate] = {ROW(truncate), -1, 0, -1},
+    [SYS_unlink] = {ROW(unlink), -1, 0, -1},
+    [SYS_unlinkat] = {ROW(unlinkat), 0, 1, -1},
+    [SYS_rmdir] = {ROW(rmdir), -1, 0, -1},
+    [SYS_mkdir] = {ROW(mkdir), -1, 0, -1},
+    [SYS_mkdirat] = {ROW(mkdirat), 0, 1, -1},
+    [SYS_mknod] = {ROW(mknod), -1, 0, -1},
+    [SYS_mknodat] = {ROW(mknodat), 0, 1, -1},
+    [SYS_symlink] = {ROW(symlink), -1, 1, -1},
+    [SYS_symlinkat] = {ROW(symlinkat), 1, 2, -1},
+    [SYS_chmod] = {ROW(chmod), -1, 0, -1},
+    [SYS_fchmodat] = {ROW(fchmodat), 0, 1, -1},
+    [SYS_chown] = {ROW(chown), -1, 0, -1},
+    [SYS_lchown] = {ROW(lchown), -1, 0, -1},
+    [SYS_fchownat] = {ROW(fchownat), 0, 1, -1},
+    [SYS_utimensat] = {ROW(utimensat), 0, 1, -1},
+    [SYS_setxattr] = {ROW(setxattr), -1, 0, -1},
+    [SYS_lsetxattr] = {ROW(lsetxattr), -1, 0, -1},
+    [SYS_removexattr] = {ROW(removexattr), -1, 0, -1},
+    [SYS_lremovexattr] = {ROW(lremovexattr), -1, 0, -1},
+};
+
+/* linux/openat2.h; not there in the headers of an older kernel. */
+struct open_how {
+    uint64_t flags;
+    uint64_t mode;
+    uint64_t resolve;
+};
+
+static long serve(struct vgpu_file_call *call, long number, long *word) {
+    switch (number) {
+    case SYS_open:
+        return vgpu_serve_open(call, (int)word[1]);
+    case SYS_creat:
+        return vgpu_serve_open(call, O_CREAT | O_WRONLY | O_TRUNC);
+    case SYS_openat:
+        return vgpu_serve_open(call, (int)word[2]);
+    case SYS_openat2:
+        return vgpu_serve_open(call, (int)((const struct open_how *)word[2])->flags);
+    case SYS_stat:
+        return vgpu_serve_stat(call, 0, (struct stat *)word[1], 0);
+    case SYS_lstat:
+        return vgpu_serve_stat(call, 0, (struct stat *)word[1], AT_SYMLINK_NOFOLLOW);
+    case SYS_newfstatat:
+        return vgpu_serve_stat(call, 0, (struct stat *)word[2], (int)word[3]);
+    case SYS_statx:
+        return vgpu_serve_statx(call, (int)word[2], (unsigned int)word[3], (struct statx *)word[4]);
+    case SYS_access:
+        return vgpu_serve_access(call, (int)word[1], 0);
+    case SYS_faccessat:
+    case SYS_faccessat2:
+        return vgpu_serve_access(call, (int)word[2], number == SYS_faccessat2 ? (int)word[3] : 0);
+    case SYS_readlink:
+        return vgpu_serve_readlink(call, (char *)word[1], (size_t)word[2]);
+    case SYS_readlinkat:
+        return vgpu_serve_readlink(call, (char *)word[2], (size_t)word[3]);
+    case SYS_truncate:
+        return vgpu_serve_change(call, VGPU_CHANGE_SIZE);
+    case SYS_unlink:
+        return vgpu_serve_change(call, VGPU_CHANGE_REMOVE);
+    case SYS_unlinkat:
+        return vgpu_serve_change(call,
+                                 (word[2] & AT_REMOVEDIR) != 0 ? VGPU_CHANGE_REMOVE_DIRECTORY : VGPU_CHANGE_REMOVE);
+    case SYS_rmdir:
+        return vgpu_serve_change(call, VGPU_CHANGE_REMOVE_DIRECTORY);
+    case SYS_mkdir:
+    case SYS_mkdirat:
+    case SYS_symlink:
+    case SYS_symlinkat:
+        return vgpu_serve_change(call, VGPU_CHANGE_CREATE);
+    case SYS_mknod:
+        return vgpu_serve_change(call, VGPU_NODE_CHANGE((mode_t)word[1]));
+    case SYS_mknodat:
+        return vgpu_serve_change(call, VGPU_NODE_CHANGE((mode_t)word[2]));
+    case SYS_chmod:
+    case SYS_fchmodat:
+    case SYS_chown:
+    case SYS_lchown:
+    case SYS_fchownat:
+        return vgpu_serve_change(call, VGPU_CHANGE_MODE);
+    case SYS_utimensat:
+        return vgpu_serve_change(call, VGPU_CHANGE_TIMES);
+    case SYS_setxattr:
+    case SYS_lsetxattr:
+    case SYS_removexattr:
+    case SYS_lremovexattr:
+        return vgpu_serve_change(call, VGPU_CHANGE_ATTRIBUTE);
+    default: /* the kernel's own answer about the tree's file is right */
+        word[vgpu_numbers[number].path] = (long)call->target;
+        return vgpu_file_end(call, call->error != 0
+                                       ? -call->error
+                                       : vgpu_raw6(number, word[0], word[1], word[2], word[3], word[4], word[5]));
+    }
+}
+
+/* SYS_getcwd answers the length, and fails where libc's getcwd would make a buffer. */
+static __attribute__((noinline)) long place(struct vgpu_process *process, const long *word) {
+    if (word[0] == 0 || vgpu_serve_getcwd(process, (char *)word[0], (size_t)word[1]) == NULL) {
+        errno = word[0] == 0 ? EFAULT : errno;
+        return -1;
+    }
+    return (long)vgpu_length((char *)word[0]) + 1;
+}
+
+static long identify(struct vgpu_process *process, uint64_t caller, long number, const long *word, long answer) {
+    const struct vgpu_number *known = &vgpu_numbers[number];
+    enum vgpu_file_function function = (enum vgpu_file_function)(known->function - 1);
+    if (answer != 0 || known->to < 0) {
+        return answer;
+    }
+    if (number == SYS_statx) {
+        return vgpu_identify_statx(process, function, caller, (struct statx *)word[known->to]);
+    }
+    return vgpu_identify_stat(process, function, caller, (struct stat *)word[known->to]);
+}
+
+/* 1: the tree has no say, whatever it is: flags that confine the way (RESOLVE_BENEATH, IN_ROOT), or a size that the
+ * kernel is to judge. */
+static int is_confined(long number, const long *word) {
+    enum { RESOLVE_BENEATH_OR_IN_ROOT = 0x08 | 0x10 };
+    return number == SYS_openat2 && (word[2] == 0 || (unsigned long)word[3] < sizeof(struct open_how) ||
+                                     (((const struct open_how *)word[2])->resolve & RESOLVE_BENEATH_OR_IN_ROOT) != 0);
+}
+
+/* The path is looked up once more: only now is there a need for the stack that its name in the tree takes. */
+static __attribute__((noinline)) long of_tree(struct vgpu_process *process, uint64_t caller, long number, long *word) {
+    const struct vgpu_number *known = &vgpu_numbers[number];
+    struct vgpu_file_call call;
+    int at = known->directory >= 0 ? (int)word[known->directory] : AT_FDCWD;
+    const char *path = (const char *)word[known->path];
+    if (vgpu_file_enter(&call, process, (enum vgpu_file_function)(known->function - 1), at, &path, caller)) {
+        return serve(&call, number, word);
+    }
+    word[known->path] = (long)path;
+    return identify(process, caller, number, word,
+                    VGPU_REAL(syscall)(number, word[0], word[1], word[2], word[3], word[4], word[5]));
+}
+
+long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long number, long a, long b, long c, long d,
+                        long e, long f) {
+    long word[] = {a, b, c, d, e, f};
+    const struct vgpu_number *known = &vgpu_numbers[number];
+    enum vgpu_file_function function = (enum vgpu_file_function)(known->function - 1);
+    switch (number) {
+    case SYS_chdir:
+        return vgpu_serve_chdir(process, caller, (const char *)a);
+    case SYS_fchdir:
+        return vgpu_serve_fchdir(process, (int)a);
+    case SYS_ioctl:
+        if (_IOC_TYPE((unsigned long)b) == 'F') {
+            return vgpu_serve_ioctl(process, caller, (int)a, (unsigned long)b, (void *)c);
+        }
+        break;
+    case SYS_getcwd:
+        if ((vgpu_file_near & VGPU_NEAR_TREE) != 0) {
+            return place(process, word);
+        }
+        break;
+    default:
+        break;
+    }
+    int at = known->directory >= 0 ? (int)word[known->directory] : AT_FDCWD;
+    const char *path = known->path >= 0 ? (const char *)word[known->path] : NULL;
+    if (path != NULL && !is_confined(number, word) && vgpu_file_is_of_tree(function, at, path)) {
+        return of_tree(process, caller, number, word);
+    }
+    return identify(process, caller, number, word, VGPU_REAL(syscall)(number, a, b, c, d, e, f));
+}

@@ -1,0 +1,78 @@
+/* Attempts to change the tree, refused as Linux refuses them on sysfs and procfs (errno values measured on Linux 6.18
+ * as root and as another user). A device is refused like a file of sysfs: nobody may move the simulated nodes away. */
+#include "syscall/files.h"
+#include "vgpu/image.h"
+#include "vgpu/raw.h"
+
+/* procfs has no way to make a name at all, and says so. */
+static int is_of_proc(const struct vgpu_file_call *call) {
+    const char *path = vgpu_image_text(call->process->image, call->entry->path);
+    return path[1] == 'p' && path[2] == 'r' && path[3] == 'o' && path[4] == 'c' && path[5] == '/';
+}
+
+static long refusal(const struct vgpu_file_call *call, enum vgpu_change change) {
+    int root = vgpu_raw3(SYS_geteuid, 0, 0, 0) == 0;
+    struct stat facts;
+    long missing = vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)call->target, (long)&facts, AT_SYMLINK_NOFOLLOW, 0, 0);
+    switch (change) {
+    case VGPU_CHANGE_CREATE:
+    case VGPU_CHANGE_CREATE_FILE:
+        if (missing != -ENOENT) {
+            return missing == 0 ? -EEXIST : missing;
+        }
+        if (is_of_proc(call)) {
+            return -ENOENT;
+        }
+        return root && change == VGPU_CHANGE_CREATE ? -EPERM : -EACCES;
+    case VGPU_CHANGE_REMOVE:
+    case VGPU_CHANGE_REMOVE_DIRECTORY:
+        if (missing < 0) {
+            return missing;
+        }
+        if (root && S_ISDIR(facts.st_mode) != (change == VGPU_CHANGE_REMOVE_DIRECTORY)) {
+            return S_ISDIR(facts.st_mode) ? -EISDIR : -ENOTDIR;
+        }
+        return root ? -EPERM : -EACCES;
+    case VGPU_CHANGE_MODE:
+        return missing < 0 ? missing : -EPERM;
+    case VGPU_CHANGE_TIMES:
+        return missing < 0 ? missing : root ? -EPERM : -EACCES;
+    case VGPU_CHANGE_SIZE:
+        return missing < 0 ? missing : S_ISDIR(facts.st_mode) ? -EISDIR : -EACCES;
+    case VGPU_CHANGE_ATTRIBUTE:
+        return missing < 0 ? missing : root ? -ENOTSUP : -EACCES;
+    }
+    return -EPERM;
+}
+
+int vgpu_serve_change(struct vgpu_file_call *call, enum vgpu_change change) {
+    return (int)vgpu_file_end(call, call->error != 0 ? -call->error : refusal(call, change));
+}
+
+/* remove(3) is unlink, and rmdir where that says that it is a directory. */
+int vgpu_serve_remove(struct vgpu_file_call *call) {
+    long answer = call->error != 0 ? -call->error : refusal(call, VGPU_CHANGE_REMOVE);
+    if (answer == -EISDIR) {
+        answer = refusal(call, VGPU_CHANGE_REMOVE_DIRECTORY);
+    }
+    return (int)vgpu_file_end(call, answer);
+}
+
+/* A link is refused by the kernel's guard of foreign files, before the directory is asked (fs.protected_hardlinks). */
+static long move_refusal(const struct vgpu_file_call *call) {
+    int links = call->function == VGPU_FILE_link || call->function == VGPU_FILE_linkat;
+    return links || vgpu_raw3(SYS_geteuid, 0, 0, 0) == 0 ? -EPERM : -EACCES;
+}
+
+int vgpu_serve_move(struct vgpu_file_call *from, struct vgpu_file_call *to) {
+    struct vgpu_file_call *call = from != NULL ? from : to;
+    struct stat facts;
+    long answer = -call->error;
+    if (answer == 0 && from != NULL) {
+        answer = vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)from->target, (long)&facts, AT_SYMLINK_NOFOLLOW, 0, 0);
+    }
+    if (answer == 0) {
+        answer = from == NULL || to == NULL ? -EXDEV : move_refusal(call);
+    }
+    return (int)vgpu_file_end(call, answer);
+}
