@@ -295,10 +295,16 @@ class TestImage:
 
     def test_an_image_is_used_as_it_is(self, run: Callable[..., Run], tmp_path: Path) -> None:
         """The program sees the host that the image describes."""
-        image = run("true").directory / "host.image"
+        image = run("true", keep_tree=True).directory / "host.image"
         done = run(compile_program(READ_VENDOR, "reader"), host=image, directory=tmp_path / "second")
         assert done.stdout == "0x10de\n"
         assert not (done.directory / "host.image").exists()
+
+    def test_an_image_whose_tree_is_gone_is_refused(self, run: Callable[..., Run], tmp_path: Path) -> None:
+        """That of a run is, unless it was to be kept: the image would hide what it is to show."""
+        image = run("true").directory / "host.image"
+        with pytest.raises(ImageError, match=r"its tree is gone .* --keep"):
+            run("true", host=image, directory=tmp_path / "second")
 
     def test_a_damaged_image_is_refused(self, run: Callable[..., Run], tmp_path: Path) -> None:
         """Before the start, and nothing is left."""

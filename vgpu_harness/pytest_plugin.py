@@ -237,7 +237,8 @@ def vgpu_gate(vgpu_image: Path) -> Iterator["Gate"]:
 def vgpu_run(vgpu_host: "Host", request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., "Run"]:
     """``vgpu_run(argv, host=None, **options) -> Run``: a program on the simulated host.
 
-    The options are those of ``vgpu_harness.run``. Each run has a directory of its own below ``tmp_path``.
+    The options are those of ``vgpu_harness.run``, ``provider="namespace"`` for one. Each run has a directory of its own
+    below ``tmp_path``.
     """
     evidence = request.node.stash.setdefault(evidence_of_item, [])
 

@@ -3,6 +3,8 @@
 #ifndef VGPU_OBSERVE_PTRACE_H
 #define VGPU_OBSERVE_PTRACE_H
 
+#include "observe/notify.h" /* for csrc/wire/cdef.h, which has this header of the room alone */
+
 /* What the kernel reports, status >> 16 of waitpid; <sys/ptrace.h> has the same numbers, checked in ptrace.c. */
 enum vgpu_observe_event {
     VGPU_EVENT_FORK = 1,

@@ -16,12 +16,17 @@ from vgpu_harness.cli import complain
 
 if TYPE_CHECKING:
     from vgpu_harness.run import Run
+    from vgpu_harness.run.bypass import ObserveFiles
     from vgpu_harness.run.child import Observe
+    from vgpu_harness.run.provider import ProviderName
 
 HARNESS_FAILED = 125
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 """As env(1) answers: the harness itself failed, the program cannot be executed, it was not found."""
+
+PROVIDERS = ("preload", "namespace", "notification")
+"""`vgpu_harness.run.provider.PROVIDERS`, which is not imported for a --help."""
 
 _SHOWN = 3
 """So many programs that the shims did not reach are named; a script can start thousands."""
@@ -64,6 +69,22 @@ class Size(click.ParamType[int]):
     show_default=True,
     help="How its processes are seen: all of them by ptrace, or by looking at /proc now and then.",
 )
+@click.option(
+    "--observe-files",
+    type=click.Choice(["watch", "notification", "none"]),
+    default="watch",
+    show_default=True,
+    help="How programs that go past the preloaded file shim are found: by a watch of the machine's own files, or by "
+    "their system calls, which sees paths too that the machine does not have.",
+)
+@click.option(
+    "--provider",
+    type=click.Choice(PROVIDERS),
+    default="preload",
+    show_default=True,
+    help="How it is shown the virtual files: by a preloaded library, in a mount namespace, or by a supervisor of its "
+    "system calls. Static programs see them by the last two.",
+)
 @click.option("--no-audit", is_flag=True, help="Do not record which objects are mapped.")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep the files of the run in DIR.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARG]...")
@@ -77,6 +98,8 @@ def command(
     trace_size: int,
     timeout: float | None,
     observe: "Observe",
+    observe_files: "ObserveFiles",
+    provider: "ProviderName",
     no_audit: bool,
     keep: Path | None,
     program: tuple[str, ...],
@@ -110,7 +133,10 @@ def command(
                 timeout=timeout if timeout is not None else math.inf,
                 audit=not no_audit,
                 observe=observe,
+                observe_files=observe_files,
+                provider=provider,
                 directory=directory,
+                keep_tree=keep is not None,
             )
         )
 
@@ -160,6 +186,10 @@ def _status(done: "Run") -> int:
     remarks = [*done.findings, *map(str, done.without_shims[:_SHOWN])]
     if len(done.without_shims) > _SHOWN:
         remarks.append(f"and {len(done.without_shims) - _SHOWN} more programs without shims, which --json lists")
+    bypassed = [str(bypass) for bypass in done.bypassed if bypass.is_of_run]
+    remarks += bypassed[:_SHOWN]
+    if len(bypassed) > _SHOWN:
+        remarks.append(f"and {len(bypassed) - _SHOWN} more paths, which --json lists")
     if done.timed_out:
         remarks.insert(0, f"{done.argv[0]}: ended, its time was over")
     if remarks:

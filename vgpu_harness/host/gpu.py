@@ -11,7 +11,8 @@ from vgpu_harness.host.base import Model, wrong
 from vgpu_harness.host.fields import MIB_MAX, Mib, Pair, Percent, label
 from vgpu_harness.host.mig import MigDevice, MigProfile, place
 from vgpu_harness.host.profile import DEFAULT_PROFILE, Profile, profile, profile_names
-from vgpu_harness.host.properties import NvmlTable
+from vgpu_harness.host.properties import NvmlTable, merged
+from vgpu_harness.host.ranges import contradictions
 
 NAME_BYTES = 95
 SERIAL_BYTES = 31
@@ -144,6 +145,17 @@ class Gpu(Model):
         return self
 
     @model_validator(mode="after")
+    def _properties_agree(self) -> "Gpu":
+        told = contradictions(merged(self.model.properties, self.nvml), self.nvml) if self.nvml else []
+        if told:
+            errors = [
+                InitErrorDetails(type=wrong(what, remedy), loc=("nvml", key), input=self.nvml)
+                for key, what, remedy in told
+            ]
+            raise ValidationError.from_exception_data("Gpu", errors)
+        return self
+
+    @model_validator(mode="after")
     def _mig_fits(self) -> "Gpu":
         errors = [
             InitErrorDetails(type=error, loc=("mig", i, "profile"), input=mig.profile)
@@ -186,6 +198,12 @@ class Gpu(Model):
 
     def _check_mig_devices(self) -> None:
         rows = {row.name: row for row in self.model.mig}
+        total = sum(rows[mig.profile].memory_mib for mig in self.mig)
+        if total > self.memory_mib:
+            raise wrong(
+                f"the MIG devices have {total} MiB together, memory_mib is {self.memory_mib}",
+                "take fewer or smaller ones, or raise memory_mib",
+            )
         for i, mig in enumerate(self.mig):
             taken = sum(process.memory_mib for process in self.process if process.mig == i)
             if taken > rows[mig.profile].memory_mib:

@@ -79,6 +79,22 @@ def is_strict(path: str | os.PathLike[str]) -> bool:
     return bool(ffi.from_buffer("struct vgpu_image *", Path(path).read_bytes()).strict)
 
 
+def device_targets(path: str | os.PathLike[str]) -> list[str]:
+    """Where an image that the shims read has the files of its devices.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    from vgpu_harness._wire import ffi
+
+    data = Path(path).read_bytes()
+    image = ffi.from_buffer("struct vgpu_image *", data)
+    start = image.paths.offset
+    size = image.paths.count * ffi.sizeof("struct vgpu_path")
+    rows = ffi.from_buffer("struct vgpu_path[]", data[start : start + size])
+    return [os.fsdecode(data[row.target : row.target + row.target_length]) for row in rows if row.device]
+
+
 def _layout(host: Host, tree: Tree) -> bytes:
     from vgpu_harness._wire import ffi, lib
 

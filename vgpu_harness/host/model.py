@@ -85,6 +85,13 @@ def _inside(entry: str) -> str:
     return entry
 
 
+def _system_directory(entry: str) -> str:
+    path = Path(entry)
+    if not path.is_absolute() or ".." in path.parts or path.parts[1:2] in ((), ("proc",), ("sys",), ("dev",)):
+        raise wrong("is no directory for libraries", "write an absolute one without '..', as in '/usr/lib64'")
+    return entry
+
+
 def _search_directory(entry: str) -> str:
     if not Path(entry).is_absolute() or ":" in entry or ";" in entry:
         raise wrong("cannot be part of LD_LIBRARY_PATH", "write an absolute directory without ':' and ';'")
@@ -101,6 +108,8 @@ class Delivery(Model):
     links: tuple[Inside, ...] = Field(("lib/ollama", "lib/ollama/cuda_v12", "lib/ollama/cuda_v13"), strict=False)
     copies: tuple[Inside, ...] = Field((), strict=False)
     library_path: tuple[Annotated[str, AfterValidator(_search_directory)], ...] = Field((), strict=False)
+    system_links: tuple[Annotated[str, AfterValidator(_system_directory)], ...] = Field((), strict=False)
+    """Only a run with a mount namespace of its own can have them."""
     child_environment: Literal["inherit", "rebuilt"] = "inherit"
 
 

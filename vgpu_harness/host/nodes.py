@@ -1,25 +1,35 @@
-"""What the virtual files say: the texts of sysfs and procfs for the GPUs and the driver of a host.
+"""What sysfs says of a GPU: the files of its PCI device and of its driver, the links between them; its device nodes.
 
-Formats are the kernel's (drivers/pci/pci-sysfs.c, Documentation/ABI/testing/sysfs-bus-pci) and those of NVIDIA's
-open-gpu-kernel-modules (kernel-open/nvidia/nv-procfs.c).
+Formats and modes are the kernel's: drivers/pci/pci-sysfs.c, drivers/pci/pci-driver.c, drivers/base/bus.c and
+drivers/base/power/sysfs.c; Documentation/ABI/testing/sysfs-bus-pci.
 """
+
+from typing import NamedTuple
 
 from vgpu_harness.host.gpu import Gpu
 from vgpu_harness.host.model import Host
-from vgpu_harness.host.pci import IRQ, config_space, resource_text
+from vgpu_harness.host.pci import IRQ, config_space, regions, resource_text
 
 DRIVER = "/sys/bus/pci/drivers/nvidia"
-MODULE = "/sys/module/nvidia"
-PROC = "/proc/driver/nvidia"
 DEVICES = "/sys/bus/pci/devices"
 
 _SPEEDS = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0"}
 
-# Numbers of the character devices. 195 and 255 are fixed (nv-chardev-numbers.h of NVIDIA's open-gpu-kernel-modules).
-# The major number of nvidia-uvm is handed out by the kernel at load time and differs between machines; 510 is usual.
+# Numbers of the character devices. 195, 254 and 255 are fixed (nv-chardev-numbers.h of NVIDIA's
+# open-gpu-kernel-modules). The kernel hands out the major numbers of nvidia-uvm and nvidia-caps when they are loaded,
+# and they differ between machines; 510 and 236 are usual.
 NVIDIA_MAJOR = 195
+MODESET_MINOR = 254
 CONTROL_MINOR = 255
 UVM_MAJOR = 510
+CAPS_MAJOR = 236
+
+
+class File(NamedTuple):
+    """A file of the tree: its content, and its mode as the kernel makes it."""
+
+    content: str | bytes
+    mode: int = 0o444
 
 
 def device_directory(gpu: Gpu) -> str:
@@ -28,16 +38,20 @@ def device_directory(gpu: Gpu) -> str:
 
 
 def device_nodes(host: Host) -> dict[str, tuple[int, int]]:
-    """The character devices of /dev, with (major, minor)."""
+    """The character devices of /dev that anyone may open, with (major, minor)."""
     nodes = {f"/dev/nvidia{gpu.minor}": (NVIDIA_MAJOR, gpu.minor) for gpu in host.gpu}
     nodes["/dev/nvidiactl"] = (NVIDIA_MAJOR, CONTROL_MINOR)
+    nodes["/dev/nvidia-modeset"] = (NVIDIA_MAJOR, MODESET_MINOR)
     nodes["/dev/nvidia-uvm"] = (UVM_MAJOR, 0)
     nodes["/dev/nvidia-uvm-tools"] = (UVM_MAJOR, 1)
     return nodes
 
 
-def gpu_files(gpu: Gpu, cpus: str) -> dict[str, str | bytes]:
+def gpu_files(gpu: Gpu, cpus: str) -> dict[str, File]:
     """The files of the GPU's directory in /sys/devices, by name.
+
+    Not there: `rom` (the GPU is passed through without one), `msi_irqs` (its numbers would have to be in
+    /proc/interrupts), and what needs the extended configuration space (aer_*, sriov_*).
 
     Args:
         gpu: the GPU.
@@ -52,33 +66,61 @@ def gpu_files(gpu: Gpu, cpus: str) -> dict[str, str | bytes]:
         f"bc{base:02X}sc{sub:02X}i{interface:02X}"
     )
     speed = f"{_SPEEDS[kind.link_generation]} GT/s PCIe\n"
-    return {
-        "vendor": f"0x{kind.vendor:04x}\n",
-        "device": f"0x{kind.device:04x}\n",
-        "subsystem_vendor": f"0x{kind.subsystem_vendor:04x}\n",
-        "subsystem_device": f"0x{kind.subsystem_device:04x}\n",
-        "class": f"0x{kind.class_code:06x}\n",
-        "revision": f"0x{kind.revision:02x}\n",
-        "config": config_space(gpu),
-        "resource": resource_text(gpu),
-        "irq": f"{IRQ}\n",
-        "enable": "1\n",
-        "numa_node": "-1\n",
-        "local_cpulist": f"{cpus}\n",
-        "local_cpus": f"{_mask(cpus)}\n",
-        "modalias": f"{alias}\n",
-        "uevent": f"DRIVER=nvidia\nPCI_CLASS={kind.class_code:X}\nPCI_ID={ids}\nPCI_SUBSYS_ID={subsystem}\n"
-        f"PCI_SLOT_NAME={gpu.pci}\nMODALIAS={alias}\n",
-        "current_link_speed": speed,
-        "max_link_speed": speed,
-        "current_link_width": f"{kind.link_width}\n",
-        "max_link_width": f"{kind.link_width}\n",
-        "power_state": "D0\n",
-        "dma_mask_bits": "52\n",
-        "consistent_dma_mask_bits": "52\n",
-        "broken_parity_status": "0\n",
-        "msi_bus": "1\n",
+    uevent = (
+        f"DRIVER=nvidia\nPCI_CLASS={kind.class_code:X}\nPCI_ID={ids}\nPCI_SUBSYS_ID={subsystem}\n"
+        f"PCI_SLOT_NAME={gpu.pci}\nMODALIAS={alias}\n"
+    )
+    files = {
+        "vendor": File(f"0x{kind.vendor:04x}\n"),
+        "device": File(f"0x{kind.device:04x}\n"),
+        "subsystem_vendor": File(f"0x{kind.subsystem_vendor:04x}\n"),
+        "subsystem_device": File(f"0x{kind.subsystem_device:04x}\n"),
+        "class": File(f"0x{kind.class_code:06x}\n"),
+        "revision": File(f"0x{kind.revision:02x}\n"),
+        "config": File(config_space(gpu), 0o644),
+        "resource": File(resource_text(gpu)),
+        "irq": File(f"{IRQ}\n"),
+        "enable": File("1\n", 0o644),
+        "numa_node": File("-1\n", 0o644),
+        "local_cpulist": File(f"{cpus}\n"),
+        "local_cpus": File(f"{_mask(cpus)}\n"),
+        "modalias": File(f"{alias}\n"),
+        "uevent": File(uevent, 0o644),
+        "current_link_speed": File(speed),
+        "max_link_speed": File(speed),
+        "current_link_width": File(f"{kind.link_width}\n"),
+        "max_link_width": File(f"{kind.link_width}\n"),
+        "power_state": File("D0\n"),
+        "dma_mask_bits": File("52\n"),
+        "consistent_dma_mask_bits": File("52\n"),
+        "broken_parity_status": File("0\n", 0o644),
+        "msi_bus": File("1\n", 0o644),
+        "ari_enabled": File("0\n"),
+        "d3cold_allowed": File("1\n", 0o644),
+        "driver_override": File("(null)\n", 0o644),
+        # Function level reset is among the capabilities of `config`.
+        "reset_method": File("flr bus\n", 0o644),
+        "reset": File("", 0o200),
+        "remove": File("", 0o220),
+        "rescan": File("", 0o200),
+        "power/control": File("on\n", 0o644),
+        "power/runtime_status": File("active\n"),
+        "power/runtime_active_time": File("0\n"),
+        "power/runtime_suspended_time": File("0\n"),
     }
+    if kind.class_code >> 8 == _VGA:
+        files["boot_vga"] = File("0\n")
+    for region in regions(gpu):
+        # Empty: reading one is an error of its driver (memory, no ports), and 64 GiB of nothing would harm whoever
+        # copies a tree.
+        files[f"resource{region.bar.index}"] = File("", 0o600)
+        if region.bar.prefetchable:
+            files[f"resource{region.bar.index}_wc"] = File("", 0o600)
+    return files
+
+
+_VGA = 0x0300
+"""PCI_CLASS_DISPLAY_VGA; boards without a display are 0x0302."""
 
 
 def _mask(cpus: str) -> str:
@@ -95,56 +137,9 @@ def _mask(cpus: str) -> str:
     return ",".join([f"{groups[-1]:x}", *(f"{group:08x}" for group in reversed(groups[:-1]))])
 
 
-def driver_files(host: Host) -> dict[str, str]:
-    """The driver's own files, by path: /proc/driver/nvidia and /sys/module/nvidia."""
-    version = host.driver.version
-    files = {
-        # The build's date is part of the format; it is no fact about the driver version.
-        f"{PROC}/version": f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Wed Jan  1 00:00:00 UTC 2025\n"
-        "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n",
-        f"{PROC}/params": "".join(f"{name}: {value}\n" for name, value in _PARAMS.items()),
-        f"{MODULE}/version": f"{version}\n",
-        f"{MODULE}/initstate": "live\n",
-        f"{MODULE}/refcnt": f"{len(host.gpu)}\n",
-    }
-    for gpu in host.gpu:
-        files[f"{PROC}/gpus/{gpu.pci}/information"] = _information(gpu, version)
-    return files
-
-
-# Defaults of the module parameters (kernel-open/nvidia/nv-reg.h); nvidia-modprobe reads the DeviceFile ones.
-_PARAMS = {
-    "ResmanDebugLevel": 2**32 - 1,
-    "RmLogonRC": 1,
-    "ModifyDeviceFiles": 1,
-    "DeviceFileUID": 0,
-    "DeviceFileGID": 0,
-    "DeviceFileMode": 0o666,
-    "InitializeSystemMemoryAllocations": 1,
-    "UsePageAttributeTable": 2**32 - 1,
-    "EnableMSI": 1,
-    "EnablePCIeGen3": 0,
-    "MemoryPoolSize": 0,
-    "EnableStreamMemOPs": 0,
-    "EnableUserNUMAManagement": 1,
-}
-
-
-def _information(gpu: Gpu, version: str) -> str:
-    rows = (
-        ("Model: \t\t ", gpu.name),
-        ("IRQ:   \t\t ", IRQ),
-        ("GPU UUID: \t ", gpu.nvml_uuid),
-        ("Video BIOS: \t ", gpu.model.video_bios),
-        ("Bus Type: \t ", "PCIe"),
-        ("DMA Size: \t ", "52 bits"),
-        ("DMA Mask: \t ", f"0x{(1 << 52) - 1:x}"),
-        ("Bus Location: \t ", gpu.pci),
-        ("Device Minor: \t ", gpu.minor),
-        ("GPU Firmware: \t ", version),
-        ("GPU Excluded:\t ", "No"),
-    )
-    return "".join(f"{label}{value}\n" for label, value in rows)
+def pci_driver_files() -> dict[str, File]:
+    """The files of the driver's directory on the PCI bus, by path: all are written to, by root."""
+    return {f"{DRIVER}/{name}": File("", 0o200) for name in ("bind", "unbind", "new_id", "remove_id", "uevent")}
 
 
 def links(host: Host) -> dict[str, str]:

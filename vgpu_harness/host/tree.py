@@ -8,13 +8,17 @@ import contextlib
 import dataclasses
 import errno
 import os
+import stat
 from pathlib import Path
 
-from vgpu_harness.host import nodes
+from vgpu_harness.host import modules, nodes, procfs
 from vgpu_harness.host.model import Host
 
 # Directories that are never merged: /proc has an entry for each process, and nobody finds the driver by listing "/".
 _NOT_MERGED = ("/", "/proc")
+
+_MERGED_FILES = ("/proc/devices", "/proc/modules")
+"""Files that have the machine's lines, as they were when the tree was written, and ours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +62,19 @@ def write_tree(host: Host, directory: str | os.PathLike[str], *, machine: str = 
     if any(root.iterdir()):
         raise FileExistsError(errno.EEXIST, "the directory for the tree is not empty", str(root))
     writer = _Writer(str(root))
-    _write_files(host, writer, _online_cpus(machine))
-    for path, target in nodes.links(host).items():
+    devices = _write_files(host, writer, machine)
+    for path, target in (nodes.links(host) | modules.module_links()).items():
         writer.link(path, target)
-    rows = [
-        Row(path, f"{root}{path}", whole=False, device=numbers) for path, numbers in nodes.device_nodes(host).items()
-    ]
-    own = [nodes.DRIVER, nodes.MODULE, nodes.PROC]
+    rows = [Row(path, f"{root}{path}", whole=False, device=numbers) for path, numbers in devices.items()]
+    rows += [Row(path, f"{root}{path}", whole=False) for path in _MERGED_FILES]
+    own = [nodes.DRIVER, *modules.directories(), procfs.PROC]
+    own += [place for place in (procfs.CAPS, procfs.CAPS_DEVICES) if writer.has(place)]
     for gpu in host.gpu:
         own += [nodes.device_directory(gpu), f"{nodes.DEVICES}/{gpu.pci}"]
     hidden = _other_drivers(host, machine)
     rows += [Row(path, f"{root}{path}", whole=True) for path in (*own, *hidden)]
-    rows += _merge(writer, machine, [row.path for row in rows], set(hidden))
+    around = [row.path for row in rows if row.path.rpartition("/")[0] not in own]
+    rows += _merge(writer, machine, around, set(hidden))
     return Tree(root, tuple(sorted(rows, key=lambda row: (-len(row.path.encode()), row.path))))
 
 
@@ -82,6 +87,7 @@ class _Writer:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._shares = True
         self._directories = {"", "/"}
 
     def directory(self, path: str) -> str:
@@ -92,13 +98,23 @@ class _Writer:
             self._directories.add(path)
         return at
 
-    def file(self, path: str, content: bytes, mode: int) -> None:
+    def has(self, path: str) -> bool:
+        """Has the directory been made?"""
+        return path in self._directories
+
+    def file(self, path: str, file: nodes.File) -> None:
         """A file, whatever the umask."""
+        content, mode = file
         parent, _, name = path.rpartition("/")
         at = os.open(f"{self.directory(parent)}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(at, "wb") as file:
-            file.write(content)
-            os.fchmod(at, mode)
+        try:
+            data = content.encode() if isinstance(content, str) else content
+            while data:
+                data = data[os.write(at, data) :]
+            if stat.S_IMODE(os.fstat(at).st_mode) != mode:
+                os.fchmod(at, mode)
+        finally:
+            os.close(at)
 
     def link(self, path: str, target: str) -> None:
         """A symbolic link.
@@ -107,11 +123,16 @@ class _Writer:
         a tenth of the time. Nothing can be written into a link, so trees that share one are apart all the same.
         """
         parent, _, name = path.rpartition("/")
-        at = f"{self.directory(parent)}/{name}"
-        known = _links.get(target)
-        if known is not None and _link_again(known, target, at):
-            return
-        Path(at).symlink_to(target)
+        self.link_at(f"{self.directory(parent)}/{name}", target)
+
+    def link_at(self, at: str, target: str) -> None:
+        """The same, by its place in the tree, whose directory is there."""
+        if self._shares and (known := _links.get(target)) is not None:
+            # Where one link cannot be shared, its tree removed or on another file system, the others cannot be either.
+            self._shares = _link_again(known, target, at)
+            if self._shares:
+                return
+        os.symlink(target, at)  # noqa: PTH211 - making a Path takes longer than the call
         _links[target] = at
 
 
@@ -122,28 +143,39 @@ def _link_again(known: str, target: str, at: str) -> bool:
     except OSError:  # removed with its tree, on another file system, or has as many names as that allows
         return False
     with contextlib.suppress(OSError):
-        if os.readlink(at) == target:  # noqa: PTH115 - making a Path takes longer than the call
+        if os.readlink(at) == target:  # noqa: PTH115 - likewise
             return True
     Path(at).unlink()
     return False
 
 
-def _write_files(host: Host, writer: _Writer, cpus: str) -> None:
-    files: dict[str, str | bytes] = dict(nodes.driver_files(host))
+def _write_files(host: Host, writer: _Writer, machine: str) -> dict[str, tuple[int, int]]:
+    """Writes all that is no link; answers the numbers of the character devices, by path."""
+    files = procfs.driver_files(host) | modules.module_files(host) | nodes.pci_driver_files()
+    files["/proc/devices"] = nodes.File(modules.with_devices(_text(machine, "proc/devices")))
+    files["/proc/modules"] = nodes.File(modules.with_modules(host, _text(machine, "proc/modules")))
+    cpus = _text(machine, "sys/devices/system/cpu/online").strip() or "0"
     for gpu in host.gpu:
         place = nodes.device_directory(gpu)
-        files |= {f"{place}/{name}": content for name, content in nodes.gpu_files(gpu, cpus).items()}
-    for path, content in files.items():
-        writer.file(path, content if isinstance(content, bytes) else content.encode(), 0o444)
-    for path in nodes.device_nodes(host):
-        writer.file(path, b"", 0o666)
+        files |= {f"{place}/{name}": file for name, file in nodes.gpu_files(gpu, cpus).items()}
+    devices = nodes.device_nodes(host)
+    files |= dict.fromkeys(devices, nodes.File("", 0o666))
+    for path, (numbers, mode) in procfs.capability_nodes(host).items():
+        devices[path] = numbers
+        files[path] = nodes.File("", mode)
+    for path, file in files.items():
+        writer.file(path, file)
+    for path in (*procfs.driver_directories(), *modules.module_directories()):
+        writer.directory(path)
+    return devices
 
 
-def _online_cpus(machine: str) -> str:
+def _text(machine: str, path: str) -> str:
+    """What the machine has in a file, "" if it has not."""
     try:
-        return Path(machine, "sys/devices/system/cpu/online").read_text().strip()
+        return Path(machine, path).read_text()
     except OSError:
-        return "0"
+        return ""
 
 
 def _other_drivers(host: Host, machine: str) -> list[str]:
@@ -169,10 +201,11 @@ def _merge(writer: _Writer, machine: str, paths: list[str], hidden: set[str]) ->
         ours = writer.directory(parent)
         if real.is_dir():
             rows[parent] = Row(parent, ours, whole=False)
+            base = str(real)
             there = set(os.listdir(ours))  # noqa: PTH208 - names are wanted
             for name in os.listdir(real):  # noqa: PTH208
                 if name not in there and f"{parent}/{name}" not in hidden:
-                    writer.link(f"{parent}/{name}", f"{real}/{name}")
+                    writer.link_at(f"{ours}/{name}", f"{base}/{name}")
         else:
             rows[parent] = Row(parent, ours, whole=True)
             waiting.append(parent)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from vgpu_harness.errors import RunError
 from vgpu_harness.run.observer import Image, Observed, Process, Signs
 from vgpu_harness.run.program import Program
+from vgpu_harness.run.provider import Command, Enclosure
 from vgpu_harness.run.reaper import reap
 from vgpu_harness.run.sampler import Sampler
 from vgpu_harness.run.started import Started
@@ -34,7 +35,7 @@ class Child:
     """The first process of a run.
 
     Attributes:
-        pid: its number.
+        pid: the program's number.
         returncode: its exit status, -n if signal n killed it.
         duration: seconds from start to end.
         timed_out: it was ended because its time was over.
@@ -53,6 +54,7 @@ class Child:
         trace: Path,
         cwd: Path,
         observe: Observe,
+        enclosure: Enclosure | None = None,
     ) -> None:
         self.words = tuple(words)
         self.program = program
@@ -61,7 +63,9 @@ class Child:
         self.trace = trace
         self.cwd = cwd
         self.observe = observe
+        self.enclosure = enclosure
         self.pid = 0
+        self._root = 0
         self.returncode = 0
         self.duration = 0.0
         self.timed_out = False
@@ -99,11 +103,19 @@ class Child:
                 observer = self._make(started, streams, own_session=not pass_streams)
             try:
                 with self._executing():
-                    started.go()
+                    self._go(started)
                 self.timed_out = not observer.watch(timeout)
             finally:
                 self._end(observer)
             self.duration = time.monotonic() - begun
+
+    def _go(self, started: Started) -> None:
+        if self.enclosure is None:
+            started.go()
+            return
+        self.enclosure.waiting(started)
+        started.go()
+        self.pid = self.enclosure.entered() or self.pid
 
     @contextlib.contextmanager
     def _executing(self) -> Iterator[None]:
@@ -117,16 +129,19 @@ class Child:
     def _make(self, started: Started, streams: Mapping[str, Any], *, own_session: bool) -> Tracer | Sampler:
         """The process, waiting to become the program, and who observes it."""
         signs = Signs(self.environment)
+        command = Command(self.words, self.program.path, self.environment)
+        if self.enclosure is not None:
+            command = self.enclosure.command(self.words, self.program.path, self.environment)
         launch = functools.partial(
-            started.launch, self.words, self.program.path, self.environment, self.cwd, own_session=own_session,
-            streams=streams,
+            started.launch, command.argv, command.path, command.environment, self.cwd, own_session=own_session,
+            streams=streams, descriptors=command.descriptors,
         )  # fmt: skip
         if self.observe == "sampled":
             launch()
         else:
             tracer = Tracer(started, launch, signs)
             refused = tracer.begin()
-            self.pid = started.pid
+            self.pid = self._root = started.pid
             if not refused:
                 self.observed = "ptrace"
                 return tracer
@@ -137,9 +152,10 @@ class Child:
                     f"ptrace: refused by the kernel: {os.strerror(refused)}; observe by sampling, or look at "
                     "kernel.yama.ptrace_scope, at the container's seccomp profile, and whether the harness is traced"
                 )
-        self.pid = started.pid
+        self.pid = self._root = started.pid
+        binary = self.program.binary if command.path == self.program.path else command.path
         first = Image(
-            str(self.program.binary), self.words, traced=True, preloaded="LD_PRELOAD" in self.environment
+            str(binary), command.argv, traced=True, preloaded="LD_PRELOAD" in command.environment
         )  # fmt: skip
         return Sampler(started, signs, first)
 
@@ -158,6 +174,10 @@ class Child:
             raise
         ended = dict.fromkeys((*asked, *observer.finish()))
         ended.pop(self.pid, None)
+        ended.pop(self._root, None)
         self.processes = observer.processes
         self.returncode = observer.status
+        if self.enclosure is not None:
+            self.returncode = self.enclosure.status(observer.status, self.processes)
+            self.processes = self.enclosure.processes_of_run(self.processes)
         self.reaped = tuple(ended)

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from vgpu_harness.errors import ImageError, RunError, ShimError
 from vgpu_harness.host import Host, Tree, check_image, write_image, write_tree
+from vgpu_harness.host.image import device_targets
 from vgpu_harness.run.environment import check_preload_entry
 from vgpu_harness.shims.paths import available
 
@@ -27,6 +29,7 @@ class Delivered:
         links: links that were made, each with the library it leads to.
         copies: copies of libraries that were made in their place.
         library_path: the host's additions to LD_LIBRARY_PATH.
+        served: the two libraries of the driver, by the file names under which programs look for them.
         image: the host image.
         tree: the tree of virtual files; None if a host image was given.
         host: the host; None if a host image was given.
@@ -37,6 +40,7 @@ class Delivered:
     links: dict[Path, Path]
     copies: dict[Path, Path]
     library_path: tuple[str, ...]
+    served: dict[str, Path]
     image: Path
     tree: Tree | None
     host: Host | None
@@ -52,8 +56,8 @@ def _soname_of(path: str) -> str | None:
         return None
 
 
-def _libraries(host: Host) -> tuple[list[str], dict[str, str]]:
-    """The preload list with short names resolved, and which of its paths serves as which shim.
+def _libraries(host: Host, withheld: Container[str]) -> tuple[list[str], dict[str, str]]:
+    """The preload list with short names resolved, but for those withheld, and which of its paths serves as which shim.
 
     A user's shim serves as the one whose file name its DT_SONAME is, or, failing that, whose short name is in the name
     of its file. Where none of the list does, the links lead to the built shim: links are a delivery of their own.
@@ -63,7 +67,7 @@ def _libraries(host: Host) -> tuple[list[str], dict[str, str]]:
     serving: dict[str, str] = {}
     for entry in host.delivery.preload:
         if "/" not in entry:
-            if entry in built:
+            if entry in built and entry not in withheld:
                 preload.append(built[entry])
                 serving.setdefault(entry, built[entry])
             continue
@@ -102,31 +106,50 @@ def _edited(host: Host, directory: Path, serving: dict[str, str]) -> dict[str, P
     return edited
 
 
-def deliver(host: Host | str | os.PathLike[str], directory: str | os.PathLike[str]) -> Delivered:
+def deliver(
+    host: Host | str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    tree: Path | None = None,
+    withheld: Container[str] = (),
+) -> Delivered:
     """Lays out what the shims need in a run's directory.
 
     Args:
         host: the host, or the path of a host image, which is then used as it is with the default delivery.
         directory: the run's own; it exists.
+        tree: where the tree goes; `tree` in the directory for None.
+        withheld: short names of shims that are not preloaded, whatever the host has.
 
     Raises:
-        ImageError: the image cannot be used.
+        ImageError: the image cannot be used, or its tree is gone.
         ShimError: a fault asks for an edit that cannot be made.
         RunError: a path cannot be preloaded, or the directory cannot be written.
     """
     directory = Path(directory).absolute()
     if isinstance(host, Host):
-        return _deliver(host, directory, None)
+        return _deliver(host, directory, tree or directory / "tree", None, withheld)
     image = Path(host).absolute()
     try:
         check_image(image)
+        _check_tree(image)
     except OSError as error:
         raise ImageError(f"{image}: cannot be read: {error.strerror}; give a host file or a host image") from error
-    return _deliver(Host(), directory, image)
+    return _deliver(Host(), directory, directory / "tree", image, withheld)
 
 
-def _deliver(host: Host, directory: Path, given: Path | None) -> Delivered:
-    preload, serving = _libraries(host)
+def _check_tree(image: Path) -> None:
+    """Refuses an image whose devices lead to files that are gone: it would hide what it is to show."""
+    for target in device_targets(image):
+        if not Path(target).exists():
+            raise ImageError(
+                f"{image}: its tree is gone ({target}): that of a run is removed at its end; give the host file, or "
+                "have the run keep its tree (keep_tree=True, --keep)"
+            )
+
+
+def _deliver(host: Host, directory: Path, at_tree: Path, given: Path | None, withheld: Container[str]) -> Delivered:
+    preload, serving = _libraries(host, withheld)
     edited = _edited(host, directory, serving)
     preload = [check_preload_entry(str(edited.get(path, path))) for path in preload]
     used = {name: Path(edited.get(serving[name], serving[name])) for name in LINK_NAMES if name in serving}
@@ -150,7 +173,7 @@ def _deliver(host: Host, directory: Path, given: Path | None) -> Delivered:
                     made[at] = library
         tree = None
         if given is None:
-            tree = write_tree(host, directory / "tree")
+            tree = write_tree(host, at_tree)
             given = write_image(host, tree, directory / "host.image")
     except OSError as error:
         place = str(error.filename or directory)
@@ -158,4 +181,7 @@ def _deliver(host: Host, directory: Path, given: Path | None) -> Delivered:
             f"{place}: cannot be written: {error.strerror}; free some space, or choose another place"
         ) from error
     used_host = host if tree is not None else None
-    return Delivered(directory, tuple(preload), links, copies, host.delivery.library_path, given, tree, used_host)
+    served = {LINK_NAMES[name]: library for name, library in used.items()}
+    return Delivered(
+        directory, tuple(preload), links, copies, host.delivery.library_path, served, given, tree, used_host
+    )

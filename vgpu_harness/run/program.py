@@ -22,11 +22,13 @@ class Program:
         path: what is executed.
         binary: the ELF file that runs in the end: the program, or a script's interpreter; without links.
         findings: what may keep the shims out of it all the same.
+        static: no dynamic linker runs in it, so no shim gets into it.
     """
 
     path: Path
     binary: Path
     findings: tuple[str, ...]
+    static: bool = False
 
 
 def find_program(name: str, environment: Mapping[str, str], cwd: Path) -> Path:
@@ -64,27 +66,31 @@ def _check_file(path: Path, what: str) -> None:
         raise ProgramError(f"{path}: is not executable; chmod +x it, or give another program")
 
 
-def _check_elf(path: Path, facts: ElfFacts) -> None:
+def _check_elf(path: Path, facts: ElfFacts, *, static: bool) -> None:
     if not facts.is_native:
         raise ProgramError(
             f"{path}: is a {facts.bits}-bit program for {facts.machine.removeprefix('EM_')}; "
             "the shims are 64-bit x86-64 libraries, give a 64-bit x86-64 program"
         )
+    if facts.is_static and static:
+        return
     if facts.is_static:
         raise ProgramError(
-            f"{path}: is a static program: no dynamic linker runs, so nothing can be preloaded; link it dynamically"
+            f"{path}: is a static program: no dynamic linker runs, so nothing can be preloaded; link it dynamically, "
+            "or have its files shown by another provider (docs/providers.md)"
         )
     if not Path(str(facts.interp)).exists():
         raise ProgramError(f"{path}: asks for the dynamic linker {facts.interp}, which is not there; install it")
 
 
-def check_program(name: str, environment: Mapping[str, str], cwd: Path) -> Program:
+def check_program(name: str, environment: Mapping[str, str], cwd: Path, *, static: bool = False) -> Program:
     """Finds a program and checks that preloaded libraries can get into it.
 
     Args:
         name: as in a shell: a path, or a name to look for in PATH.
         environment: the program's own, for its PATH.
         cwd: the directory that it is started in.
+        static: a static program will do, as it sees the host's files without anything preloaded.
 
     Raises:
         ProgramError: it cannot be run, or runs without a dynamic linker of our kind.
@@ -113,7 +119,7 @@ def check_program(name: str, environment: Mapping[str, str], cwd: Path) -> Progr
         facts = read_elf(binary)
     except ShimError as error:
         raise ProgramError(str(error)) from error
-    _check_elf(binary, facts)
+    _check_elf(binary, facts, static=static)
     mode = binary.stat().st_mode
     if mode & (stat.S_ISUID | stat.S_ISGID):
         findings.append(
@@ -122,4 +128,4 @@ def check_program(name: str, environment: Mapping[str, str], cwd: Path) -> Progr
         )
     if "musl" in str(facts.interp):
         findings.append(f"{binary} is for musl, which knows no LD_AUDIT: mapped libraries are not recorded")
-    return Program(path, binary.resolve(), tuple(findings))
+    return Program(path, binary.resolve(), tuple(findings), facts.is_static)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vgpu_harness.errors import RunError
+from vgpu_harness.run.bypass import Bypass
 from vgpu_harness.run.observer import Observed, Process
 from vgpu_harness.run.shimless import Shimless
 from vgpu_harness.trace import Kind, Trace
@@ -54,6 +55,8 @@ class Run:
         findings: what is worth saying about the run itself, one sentence each.
         unmapped: why none of the shims ever was in a process of the run; None if one was.
         not_strict: which functions without a model were called on a strict host; None if none was, or it is not strict.
+        provider: how the host's files were shown; docs/providers.md.
+        bypassed: paths of the host that processes reached past the preloaded file shim.
     """
 
     argv: tuple[str, ...]
@@ -76,6 +79,8 @@ class Run:
     findings: tuple[str, ...] = ()
     unmapped: str | None = None
     not_strict: str | None = None
+    provider: str = "preload"
+    bypassed: tuple[Bypass, ...] = ()
 
     def __repr__(self) -> str:
         program = Path(self.argv[0]).name
@@ -102,6 +107,7 @@ class Run:
         parts.append(f"files:   {self.directory}")
         parts += [f"finding: {finding}" for finding in self.findings]
         parts += [f"finding: {shimless}" for shimless in self.without_shims]
+        parts += [f"finding: {bypass}" for bypass in self.bypassed]
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             parts += _tail(name, text.splitlines(), lines)
         trace = self.trace
@@ -137,6 +143,8 @@ class Run:
             "findings": list(self.findings),
             "unmapped": self.unmapped,
             "not_strict": self.not_strict,
+            "provider": self.provider,
+            "bypassed": [bypass.to_json() for bypass in self.bypassed],
         }
 
     def write(self) -> Path:
@@ -191,6 +199,8 @@ class Run:
             findings=tuple(summary["findings"]),
             unmapped=summary["unmapped"],
             not_strict=summary.get("not_strict"),
+            provider=summary.get("provider", "preload"),
+            bypassed=tuple(Bypass.from_json(entry) for entry in summary.get("bypassed", ())),
         )
 
 

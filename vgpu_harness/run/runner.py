@@ -1,5 +1,6 @@
 """Running one program on the simulated host."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -9,11 +10,15 @@ from pathlib import Path
 
 from vgpu_harness.errors import HostError, RunError, ShimError
 from vgpu_harness.host import Host, is_image
+from vgpu_harness.run.bypass import ObserveFiles, Watch
 from vgpu_harness.run.child import Child, Observe, RefusedError
 from vgpu_harness.run.delivery import Delivered, deliver
 from vgpu_harness.run.environment import build_environment, kept
 from vgpu_harness.run.program import Program, check_program
+from vgpu_harness.run.provider import Provider, ProviderName
+from vgpu_harness.run.provider import provider as find_provider
 from vgpu_harness.run.result import SUMMARY_FILE, Run, read_stream
+from vgpu_harness.run.scratch import scratch
 from vgpu_harness.run.strict import wants_strict, why_not_strict
 from vgpu_harness.run.verify import find_out
 from vgpu_harness.shims.build import check_fresh
@@ -125,6 +130,22 @@ def _check_proc() -> None:
         )
 
 
+def _words(argv: Sequence[str | os.PathLike[str]], timeout: float, observe: str, observe_files: str) -> list[str]:
+    """The command line; the arguments are checked that need no look at anything else."""
+    words = [os.fspath(word) for word in argv]
+    if not words:
+        raise RunError("no program: the command line is empty; give a program")
+    if not timeout > 0:
+        raise RunError(f"timeout {timeout}: is not above 0; give seconds")
+    if observe not in {"auto", "ptrace", "sampled"}:
+        raise RunError(f"observe {observe!r}: is none of 'auto', 'ptrace', 'sampled'; give one of them")
+    if observe_files not in {"watch", "inotify", "notification", "none"}:
+        raise RunError(
+            f"observe_files {observe_files!r}: is none of 'watch', 'inotify', 'notification', 'none'; give one of them"
+        )
+    return words
+
+
 def run(
     argv: Sequence[str | os.PathLike[str]],
     host: Host | str | os.PathLike[str] | None = None,
@@ -143,6 +164,9 @@ def run(
     check_strict: bool = True,
     pass_streams: bool = False,
     observe: Observe = "auto",
+    observe_files: ObserveFiles = "watch",
+    provider: ProviderName = "preload",
+    keep_tree: bool = False,
 ) -> Run:
     """Runs a program on the simulated host and waits until it and all it started are gone.
 
@@ -164,6 +188,10 @@ def run(
         pass_streams: the program has this process's standard streams; nothing is captured.
         observe: how its processes are seen: "ptrace" is all of them, "sampled" is by looking at /proc, "auto" the first
             where it is allowed. See docs/processes.md.
+        observe_files: who looks for programs that go past the preloaded file shim: "watch" is on the machine's own
+            files, by fanotify(7) where that is allowed, or by inotify(7), "notification" is by its system calls.
+        provider: how it is shown the host's files; see docs/providers.md.
+        keep_tree: the tree lies in the run's directory, and stays; otherwise in memory, as long as the run lasts.
 
     Raises:
         HostError, ImageError, ProgramError, ShimError, TraceError, RunError: a problem that was found before the start.
@@ -172,46 +200,58 @@ def run(
         NotMappedError: see `check_mapped`.
         NotStrictError: see `check_strict`.
     """
-    words = [os.fspath(word) for word in argv]
-    if not words:
-        raise RunError("no program: the command line is empty; give a program")
-    if not timeout > 0:
-        raise RunError(f"timeout {timeout}: is not above 0; give seconds")
-    if observe not in {"auto", "ptrace", "sampled"}:
-        raise RunError(f"observe {observe!r}: is none of 'auto', 'ptrace', 'sampled'; give one of them")
+    words = _words(argv, timeout, observe, observe_files)
+    shown_by = find_provider(provider)
     check_fresh()
     _check_proc()
     start_in = _start_in(cwd)
     described = load_host(host)
     # The program is checked with the PATH it will have; the lists of libraries do not matter for that.
-    program = check_program(words[0], build_environment(Path("/"), extra=env), start_in)
+    program = check_program(
+        words[0], build_environment(Path("/"), extra=env), start_in, static=shown_by.shows_static
+    )  # fmt: skip
+    _check_links(described, provider, shown_by)
     if admit and isinstance(described, Host):
         described = _admitted(described, program)
     auditors = [str(shim_path("audit"))] if audit else []
     path, before = prepare_directory(directory)
-    try:
-        trace_path = create_trace(trace if trace is not None else path / "trace", trace_size)
-        delivered = deliver(described, path)
-        environment = build_environment(
-            path,
-            host_image=delivered.image,
-            trace=trace_path,
-            preload=delivered.preload,
-            audit=auditors,
-            library_path=[*(os.fspath(entry) for entry in library_path), *delivered.library_path],
-            extra=env,
-        )
-    except BaseException:
-        _remove_new(path, before)
-        raise
-    child = Child(words, program, environment, directory=path, trace=trace_path, cwd=start_in, observe=observe)
-    try:
-        child.run(timeout, input=input, pass_streams=pass_streams)
-    except (RefusedError, ShimError):
-        _remove_new(path, before)
-        raise
+    with contextlib.ExitStack() as stack:
+        try:
+            trace_path = create_trace(trace if trace is not None else path / "trace", trace_size)
+            tree, note = _place_of_tree(described, path, stack, keep=keep_tree)
+            delivered = deliver(described, path, tree=tree, withheld=shown_by.withheld)
+            environment = build_environment(
+                path,
+                host_image=delivered.image,
+                trace=trace_path,
+                preload=delivered.preload,
+                audit=auditors,
+                library_path=[*(os.fspath(entry) for entry in library_path), *delivered.library_path],
+                extra=env,
+            )
+            around = shown_by.enclose(delivered)
+            # What the other providers show, nobody goes past.
+            witness: ObserveFiles = "none" if shown_by.shows_static else observe_files
+            rows = delivered.tree.rows if delivered.tree is not None else None
+            watch = stack.enter_context(Watch(delivered.image, witness, rows))
+            enclosure = stack.enter_context(around) if around is not None else watch.enclosure
+        except BaseException:
+            _remove_new(path, before)
+            raise
+        child = Child(
+            words, program, environment, directory=path, trace=trace_path, cwd=start_in, observe=observe,
+            enclosure=enclosure,
+        )  # fmt: skip
+        try:
+            child.run(timeout, input=input, pass_streams=pass_streams)
+        except (RefusedError, ShimError):
+            _remove_new(path, before)
+            raise
     release_unused(trace_path)
-    result = _result(child, delivered, environment, audit)
+    result = _result(child, delivered, environment, audit, provider=provider, shows_static=shown_by.shows_static)
+    result = replace(result, bypassed=watch.found(result.processes, result.trace.records))
+    if note is not None:
+        result = replace(result, findings=(*result.findings, note))
     if wants_strict(described):
         result = replace(result, not_strict=why_not_strict(result.trace))
     result.write()
@@ -222,7 +262,35 @@ def run(
     return result
 
 
-def _result(child: Child, delivered: Delivered, environment: dict[str, str], audit: bool) -> Run:
+def _check_links(host: Host | Path, name: str, shown_by: Provider) -> None:
+    """Links in the system's own directories need a provider that can put them there without a change to the system."""
+    if isinstance(host, Host) and host.delivery.system_links and not shown_by.system_links:
+        raise RunError(
+            f"delivery.system_links: the provider {name} would have to change {host.delivery.system_links[0]} itself; "
+            "use the provider namespace, or leave them out"
+        )
+
+
+def _place_of_tree(
+    host: Host | Path, directory: Path, stack: contextlib.ExitStack, *, keep: bool
+) -> tuple[Path | None, str | None]:
+    """Where the tree of a run goes, and what its user should hear of that."""
+    if keep or not isinstance(host, Host):
+        return None, None
+    place, in_memory = stack.enter_context(scratch(directory))
+    note = f"{place.parent}: the tree lay there, as /dev/shm has no room for it; files are opened more slowly"
+    return place / "tree", None if in_memory else note
+
+
+def _result(
+    child: Child,
+    delivered: Delivered,
+    environment: dict[str, str],
+    audit: bool,
+    *,
+    provider: str,
+    shows_static: bool,
+) -> Run:
     path = child.directory
     run_ = Run(
         argv=child.words,
@@ -241,5 +309,6 @@ def _result(child: Child, delivered: Delivered, environment: dict[str, str], aud
         observed=child.observed,
         reaped=child.reaped,
         audit=audit,
+        provider=provider,
     )
-    return find_out(run_, child.program)
+    return find_out(run_, child.program, shows_static=shows_static)

@@ -1,6 +1,7 @@
 """The first process of a run: made, but not yet the program, so that whoever watches can get ready."""
 
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -35,6 +36,7 @@ class Started:
         *,
         own_session: bool,
         streams: Mapping[str, Any],
+        descriptors: Sequence[int] = (),
     ) -> None:
         """Makes the process, a child of the calling thread.
 
@@ -45,6 +47,7 @@ class Started:
             cwd: the directory that it starts in.
             own_session: is it to have a session of its own?
             streams: subprocess.Popen's stdin, stdout, stderr; those that are missing are this process's own.
+            descriptors: more descriptors that it is to have.
 
         Raises:
             OSError: there is no such directory, or the system has no process left.
@@ -56,7 +59,7 @@ class Started:
                 [str(start), str(channel), os.fspath(program), *argv],
                 env=environment,
                 cwd=cwd,
-                pass_fds=(channel,),
+                pass_fds=(channel, *descriptors),
                 # With the terminal's streams it stays in the terminal's session: Ctrl-C is for it too.
                 start_new_session=own_session,
                 **streams,
@@ -81,6 +84,25 @@ class Started:
     def pid(self) -> int:
         """The process's number, 0 before it was made."""
         return self.process.pid if self.process is not None else 0
+
+    def listen(self, instructions: bytes) -> int:
+        """Sets a seccomp filter that sends system calls to a listener; answers the listener's descriptor.
+
+        Args:
+            instructions: the filter's, as `vgpu_notify_filter` writes them.
+
+        Raises:
+            OSError: the kernel refused the filter; EBUSY: the process has a listener already, as in a run within a run.
+        """
+        answer = b""
+        passed: list[int] = []
+        with contextlib.suppress(ConnectionError):
+            self._ours.send(b"f" + instructions, socket.MSG_NOSIGNAL)
+            answer, passed, _, _ = socket.recv_fds(self._ours, 4, 1, socket.MSG_CMSG_CLOEXEC)
+        if passed:
+            return passed[0]
+        number = int.from_bytes(answer, "little") if answer else errno.ESRCH
+        raise OSError(number, os.strerror(number))
 
     def go(self) -> None:
         """Makes the process the program, and waits until it is.

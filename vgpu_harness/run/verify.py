@@ -44,7 +44,7 @@ def why_not_mapped(run: Run, program: Program) -> str | None:
     Without the auditor, or in a trace that was full, a shim that is mapped may leave no record; then only what ld.so
     says counts.
     """
-    if not run.preload or mapped_shims(run):
+    if not run.preload or program.static or mapped_shims(run):
         return None
     if any(record.kind == Kind.INIT and record.library != Library.AUDIT for record in run.trace.records):
         return None
@@ -64,8 +64,14 @@ def why_not_mapped(run: Run, program: Program) -> str | None:
     )
 
 
-def find_out(run: Run, program: Program) -> Run:
-    """The run with its findings, what the shims did not reach, and the reason if none of them was mapped."""
+def find_out(run: Run, program: Program, *, shows_static: bool = False) -> Run:
+    """The run with its findings, what the shims did not reach, and the reason if none of them was mapped.
+
+    Args:
+        run: without them.
+        program: its program.
+        shows_static: static programs saw the host's files: that the shims are not in them is no finding.
+    """
     findings = list(program.findings)
     for path, reason in ignored_by_linker(run.stderr).items():
         findings.append(f"ld.so ignored {path} ({reason})")
@@ -82,4 +88,7 @@ def find_out(run: Run, program: Program) -> Run:
     bare = without_shims(
         run.processes, run.preload, run.trace.records, recorded=run.audit and not run.trace.dropped
     )  # fmt: skip
+    if shows_static:
+        static = {(process.pid, image.program) for process in run.processes for image in process.images if image.static}
+        bare = tuple(shimless for shimless in bare if (shimless.pid, shimless.program) not in static)
     return replace(run, findings=tuple(findings), without_shims=bare, unmapped=why_not_mapped(run, program))
