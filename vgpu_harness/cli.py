@@ -7,7 +7,7 @@ import click
 
 from vgpu_harness.errors import VgpuHarnessError
 
-COMMANDS = ("discover", "run", "conform", "paths", "trace")
+COMMANDS = ("discover", "run", "conform", "preflight", "paths", "trace")
 """Names of the commands; each is `command` in the module of its name in vgpu_harness.commands."""
 
 WRONG_SET_UP = 2
