@@ -181,6 +181,27 @@ def oracle(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def providers(session: nox.Session) -> None:
+    """Programs that no library can be preloaded into: mount namespaces, system-call notification, the escape matrix."""
+    _install(session)
+    _apt(session, bwrap="bubblewrap", go="golang-go")
+    _pytest(session, "tests/providers", *session.posargs)
+
+
+@nox.session(default=False)
+def preflight(session: nox.Session) -> None:
+    """Preflight with systemd, sshd and cron in an enclosure, as root; nothing is installed or started."""
+    if os.geteuid() != 0:
+        session.error("systemd, su and sshd are tried as root: run this session as root")
+    if not Path("/usr/lib/systemd/systemd").is_file() and not Path("/lib/systemd/systemd").is_file():
+        session.error("systemd is not installed: apt-get install systemd (it starts nothing)")
+    _install(session)
+    files = {"openssh-server": "sbin/sshd", "cron": "sbin/cron", "libwrap0": "libwrap.so.0"}
+    session.env["VGPU_PREFLIGHT_PROGRAMS"] = str(_debian(session, "daemons", "main", files))
+    session.run("pytest", "tests/system", *session.posargs)
+
+
+@nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Call-order fuzzing with random seeds and many more examples than the tests take."""
     _install(session)

@@ -40,7 +40,7 @@ STUBBED = {
     "opendir": (4_000_000, "/etc"),
 }
 PATHS = {"/etc/hostname": "/etc/hostname", "/sys (other)": "/sys/class/net", "relative": "files.txt"}
-"""Kinds of path that are none of the tree: another first component, one that has to be looked up, no first component."""
+"""Kinds of path that are none of the tree: another first component, one to be looked up, no first component."""
 
 
 def compiled(place: Path, source: str, *flags: str) -> Path:
@@ -92,9 +92,7 @@ def main(rounds: int) -> None:
         print(f"\n{'over a stub, ns':30}{'stub':>10}{'again':>10}{'shims':>10}{'more':>8}")
         alone = {**plain, "LD_PRELOAD": str(stub)}
         over = {**shims, "LD_PRELOAD": f"{shims['LD_PRELOAD']}:{stub}"}
-        lines = {
-            f"{call} {kind}": (call, count, PATHS[kind]) for call, (count, _) in STUBBED.items() for kind in PATHS
-        }
+        lines = {f"{call} {kind}": (call, count, PATHS[kind]) for call, (count, _) in STUBBED.items() for kind in PATHS}
         for line, found in measure(rounds, program, lines, {"stub": alone, "again": alone, "shims": over}).items():
             more = found["shims"] - found["stub"]
             print(f"{line:30}{found['stub']:10.2f}{found['again']:10.2f}{found['shims']:10.2f}{more:8.2f}")

@@ -29,7 +29,9 @@ def empty(shim: Path, place: Path) -> Path:
     """A library with a shim's exports, each of which does nothing."""
     elf = read_elf(shim)
     target, source = place / shim.name, place / f"{shim.name}.c"
-    source.write_text("".join(f"int {name}(void) {{ return -1; }}\n" for name in sorted(elf.exported) if name.isidentifier()))
+    source.write_text(
+        "".join(f"int {name}(void) {{ return -1; }}\n" for name in sorted(elf.exported) if name.isidentifier())
+    )
     flags = ["-shared", "-fPIC", "-O2", "-w", "-fno-builtin", "-Wl,-z,now", "-Wl,-z,relro"]
     subprocess.run(["cc", *flags, f"-Wl,-soname,{elf.soname}", "-o", target, source], check=True)
     return target
@@ -57,17 +59,15 @@ def main(rounds: int) -> None:
             "empty libraries": build_environment(place, preload=nothing),
             "empty libraries again": build_environment(place, preload=nothing),
             "shims": build_environment(place, preload=delivered.preload),
-            "shims, host and trace": build_environment(
-                place, host_image=image, trace=trace, preload=delivered.preload
-            ),
+            "shims, host and trace": build_environment(place, host_image=image, trace=trace, preload=delivered.preload),
         }
-        taken: dict[str, list[float]] = {name: [] for name in environments}
+        taken: dict[str, list[float]] = {line: [] for line in environments}
         for _ in range(rounds):
-            for name in random.sample(list(environments), len(environments)):
-                taken[name].append(seconds(environments[name]))
+            for line in random.sample(list(environments), len(environments)):
+                taken[line].append(seconds(environments[line]))
         base = median(taken["empty libraries"])
-        for name, values in taken.items():
-            print(f"{name:24}{median(values) * 1e6:9.1f} us {median(values) / base:8.3f}")
+        for line, values in taken.items():
+            print(f"{line:24}{median(values) * 1e6:9.1f} us {median(values) / base:8.3f}")
 
 
 if __name__ == "__main__":
