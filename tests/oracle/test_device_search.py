@@ -33,7 +33,16 @@ int main(int argc, char **argv) {
 BEFORE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <stdio.h>
 #include <string.h>
+#define MODULES(name)                                                                                                  \
+    FILE *name(const char *path, const char *mode) {                                                                   \
+        static FILE *(*next)(const char *, const char *);                                                              \
+        next = next ? next : (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, #name);                         \
+        return next(strcmp(path, "/proc/modules") == 0 ? "/dev/null" : path, mode);                                    \
+    }
+MODULES(fopen)
+MODULES(fopen64)
 #define BEFORE(name)                                                                                                   \
     int name(const char *path, int flags, int mode) {                                                                  \
         static int (*next)(const char *, int, int);                                                                    \
