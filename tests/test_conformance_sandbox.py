@@ -77,6 +77,14 @@ def test_dev_has_the_harmless_nodes_that_work() -> None:
     assert count == "3"
 
 
+def test_dev_is_not_searched_for_nvidias_nodes() -> None:
+    """They are in /dev and in folders of their own; what others keep in /dev/shm comes and goes while one looks."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        Path(folder, "nvidia0").symlink_to("/dev/null")
+        done = inside("/bin/ls", "-A", "/dev/shm")
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
 @pytest.fixture
 def below_tmp() -> Iterator[Path]:
     """A folder below /tmp, which the sandbox hides; pytest can have been given another place for its own."""

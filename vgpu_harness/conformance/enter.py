@@ -106,7 +106,9 @@ def step(answer: int, what: str, remedy: str) -> None:
 def _nodes() -> list[str]:
     """The device nodes that the sandbox shows; those of NVIDIA's only where the driver has made them."""
     found = [f"/dev/{name}" for name in NODES if Path("/dev", name).is_char_device()]
-    return found + [str(path) for path in sorted(Path("/dev").rglob("nvidia*")) if path.is_char_device()]
+    made = sorted(Path("/dev").glob("nvidia*"))
+    made += [node for path in made if path.is_dir() for node in sorted(path.iterdir())]  # /dev/nvidia-caps/
+    return found + [str(path) for path in made if path.is_char_device()]
 
 
 def outermost(paths: Iterable[str]) -> list[str]:
