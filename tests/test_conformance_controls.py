@@ -19,6 +19,14 @@ NOTHING_TO_SEE = {
     "no profiler is attached": ("cuProfilerStart", "cuProfilerStop"),
     "the banks of these GPUs are fixed, and it has no effect there (cuda.h 13.5)": ("cuCtxSetSharedMemConfig",),
     "a sound InfoROM has nothing to tell": ("nvmlDeviceValidateInforom",),
+    "what a kernel would be given is seen by none, since no kernel runs": (
+        "cuParamSetSize", "cuParamSeti", "cuParamSetf", "cuParamSetv", "cuFuncSetSharedSize", "cuFuncSetCacheConfig",
+        "cuKernelSetCacheConfig", "cuFuncSetSharedMemConfig", "cuGraphExecKernelNodeSetParams",
+        "cuGraphExecKernelNodeSetParams_v2",
+    ),
+    "no function tells what an executable graph waits for, nor what stream memory is attached to": (
+        "cuGraphExecEventWaitNodeSetEvent", "cuStreamAttachMemAsync",
+    ),
 }  # fmt: skip
 NEVER_SUCCEEDS = {
     "Linux has no locally unique identifiers and no driver models": (
@@ -35,6 +43,24 @@ NEVER_SUCCEEDS = {
         "nvmlUnitGetHandleByIndex", "nvmlUnitGetUnitInfo", "nvmlUnitGetLedState", "nvmlUnitGetPsuInfo",
         "nvmlUnitGetTemperature", "nvmlUnitGetFanSpeedInfo", "nvmlUnitGetDevices", "nvmlUnitSetLedState",
     ),
+    "no debugger is attached": (
+        "cudbgApiInit", "cudbgReportDriverApiError", "cudbgReportDriverInternalError", "cudbgGetAPI",
+    ),
+    "no other driver is there to share with": (
+        "cuEGLStreamConsumerConnect", "cuEGLStreamConsumerConnectWithFlags", "cuEGLStreamProducerConnect",
+        "cuEGLStreamConsumerDisconnect", "cuEGLStreamProducerDisconnect", "cuEGLStreamConsumerAcquireFrame",
+        "cuEGLStreamConsumerReleaseFrame", "cuEGLStreamProducerReturnFrame", "cuImportExternalMemory",
+        "cuImportExternalSemaphore", "cuDestroyExternalMemory", "cuDestroyExternalSemaphore",
+        "cuExternalMemoryGetMappedBuffer", "cuExternalMemoryGetMappedMipmappedArray", "cuSignalExternalSemaphoresAsync",
+        "cuWaitExternalSemaphoresAsync", "cuGraphExecExternalSemaphoresSignalNodeSetParams",
+        "cuGraphExecExternalSemaphoresWaitNodeSetParams",
+    ),
+    "no array is sparse or has planes, and memory is in no dma-buf and above 4 GiB": (
+        "cuArrayGetSparseProperties", "cuArrayGetMemoryRequirements", "cuArrayGetPlane", "cuMemMapArrayAsync",
+        "cuMipmappedArrayGetSparseProperties", "cuMipmappedArrayGetMemoryRequirements",
+        "cuMemGetHandleForAddressRange", "cuMemHostGetDevicePointer",
+    ),
+    "no kernel runs": ("cuLaunch", "cuLaunchGrid", "cuLaunchGridAsync", "cuLaunchCooperativeKernelMultiDevice"),
 }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import pytest
 from vgpu_harness._wire import ffi
 
 SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, NOT_SUPPORTED = 0, 1, 2, 801
-MIB = 1 << 20
 
 
 @pytest.fixture
@@ -157,36 +156,6 @@ class TestLife:
             assert cuda.cuGraphAddChildGraphNode(out, place, ffi.NULL, 0, graph) == INVALID_VALUE
         assert cuda.cuGraphAddChildGraphNode(out, within[0], ffi.NULL, 0, child) == SUCCESS
 
-    def test_memory_of_a_node(self, cuda):
-        """The memory of a node is taken with it and given back with its graph; such a graph cannot be cloned."""
-        free, total = ffi.new("size_t *"), ffi.new("size_t *")
-        cuda.cuMemGetInfo_v2(free, total)
-        before, graph = free[0], graph_of(cuda)
-        params = ffi.new("CUDA_MEM_ALLOC_NODE_PARAMS *", {"bytesize": MIB})
-        made(cuda, "cuGraphAddMemAllocNode", "CUgraphNode", graph, ffi.NULL, 0, params)
-        cuda.cuMemGetInfo_v2(free, total)
-        assert before - free[0] == MIB
-        assert cuda.cuMemsetD8_v2(params.dptr, 1, MIB) == SUCCESS
-        assert cuda.cuGraphClone(ffi.new("CUgraph *"), graph) == NOT_SUPPORTED
-        handle = executable(cuda, graph)
-        assert cuda.cuGraphExecDestroy(handle) == SUCCESS
-        cuda.cuMemGetInfo_v2(free, total)
-        assert before - free[0] == MIB
-        assert cuda.cuGraphDestroy(graph) == SUCCESS
-        cuda.cuMemGetInfo_v2(free, total)
-        assert free[0] == before
-
-    def test_memory_deep_within(self, cuda):
-        """A graph with memory anywhere within cannot be cloned, nor be a part of another."""
-        graph, child, within = graph_of(cuda), graph_of(cuda), ffi.new("CUgraph *")
-        node = made(cuda, "cuGraphAddChildGraphNode", "CUgraphNode", graph, ffi.NULL, 0, child)
-        assert cuda.cuGraphChildGraphNodeGetGraph(node, within) == SUCCESS
-        params = ffi.new("CUDA_MEM_ALLOC_NODE_PARAMS *", {"bytesize": MIB})
-        made(cuda, "cuGraphAddMemAllocNode", "CUgraphNode", within[0], ffi.NULL, 0, params)
-        assert cuda.cuGraphClone(ffi.new("CUgraph *"), graph) == NOT_SUPPORTED
-        out = ffi.new("CUgraphNode *")
-        assert cuda.cuGraphAddChildGraphNode(out, graph_of(cuda), ffi.NULL, 0, graph) == NOT_SUPPORTED
-
     def test_parameters_stay_where_there_is_no_memory(self, cuda):
         """New parameters that there is no memory for leave the old ones in use."""
         semaphores, kept = ffi.new("CUexternalSemaphore[1]"), ffi.new("CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *")
@@ -206,6 +175,21 @@ class TestLife:
         assert cuda.cuGraphExternalSemaphoresSignalNodeGetParams(node, kept) == SUCCESS
         assert kept.numExtSems == 1
         assert ffi.NULL not in (kept.extSemArray, kept.paramsArray)
+
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"elementSize": 3}, {"elementSize": 0}, {"width": 0}, {"height": 0}, {"elementSize": 2, "dst": 1},
+         {"elementSize": 2, "width": 2**63}, {"elementSize": 4, "width": 2**62, "height": 2},
+         {"height": 2, "pitch": 7}],
+    )  # fmt: skip
+    def test_a_fill_that_no_memory_has(self, cuda, wrong):
+        """Elements, rows and their product are checked when the node is made; nothing overflows."""
+        fields = {"dst": 4096, "elementSize": 1, "width": 8, "height": 1} | wrong
+        params, node = ffi.new("CUDA_MEMSET_NODE_PARAMS *", fields), ffi.new("CUgraphNode *")
+        assert cuda.cuGraphAddMemsetNode(node, graph_of(cuda), ffi.NULL, 0, params, ffi.NULL) == INVALID_VALUE
+        assert node[0] == ffi.NULL
 
 
 class TestConditions:

@@ -19,6 +19,7 @@ INVALID_DEVICE, INVALID_CONTEXT = 101, 201
 CONTEXT_IS_DESTROYED, NOT_PERMITTED = 709, 800
 ALREADY_REGISTERED, NOT_REGISTERED = 712, 713
 USER_SPACE_END = 1 << 47
+MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 
 FREE = 900 * MIB
 
@@ -66,9 +67,13 @@ class TestContextMemory:
         assert allocate(cuda, 2**64 - 1)[0] == OUT_OF_MEMORY
 
     def test_only_what_was_allocated_is_freed(self, cuda):
-        """Twice, inside, NULL: invalid. An address is not given out again."""
+        """Twice, inside: invalid; 0 is nothing to free. An address is not given out again."""
         address = allocate(cuda, 4096)[1]
-        assert [cuda.cuMemFree_v2(wrong) for wrong in (address + 1, 0, address + 4096)] == [INVALID_VALUE] * 3
+        assert [cuda.cuMemFree_v2(wrong) for wrong in (address + 1, 0, address + 4096)] == [
+            INVALID_VALUE,
+            SUCCESS,
+            INVALID_VALUE,
+        ]
         assert [cuda.cuMemFree_v2(address), cuda.cuMemFree_v2(address)] == [SUCCESS, INVALID_VALUE]
         assert allocate(cuda, 4096)[1] != address
 
@@ -157,13 +162,15 @@ class TestHostMemory:
         assert cuda.cuMemFreeHost(at(lost)) == INVALID_VALUE
 
     def test_flags_are_kept_and_checked(self, cuda):
-        """What was asked for is told; bits that there are not, and no bytes, are invalid."""
+        """What was asked for is told, and that it is mapped; bits that there are not are invalid, no bytes are NULL."""
         told = ffi.new("unsigned int *")
         for flags in range(8):
             address = host_memory(cuda, 4096, flags)
-            assert (cuda.cuMemHostGetFlags(told, at(address + 4095)), told[0]) == (SUCCESS, flags)
+            assert (cuda.cuMemHostGetFlags(told, at(address + 4095)), told[0]) == (SUCCESS, flags | MAPPED)
         pointer = ffi.new("void **")
-        assert [cuda.cuMemHostAlloc(pointer, *wrong) for wrong in ((4096, 8), (0, 0))] == [INVALID_VALUE] * 2
+        assert cuda.cuMemHostAlloc(pointer, 4096, 8) == INVALID_VALUE
+        assert (cuda.cuMemHostAlloc(pointer, 0, 0), pointer[0]) == (SUCCESS, ffi.NULL)
+        assert cuda.cuMemFreeHost(pointer[0]) == SUCCESS
         assert cuda.cuMemHostAlloc(pointer, 2**60, 0) == OUT_OF_MEMORY
         assert cuda.cuMemHostGetFlags(told, at(allocate(cuda, 1)[1])) == INVALID_VALUE
 
@@ -178,7 +185,9 @@ class TestHostMemory:
         assert cuda.cuMemHostRegister_v2(at(start), 4096, 3) == SUCCESS
         assert cuda.cuMemHostRegister_v2(at(4096), 4096, 0) == INVALID_VALUE
         assert cuda.cuMemHostRegister_v2(at(start + 4 * 4096), 64, 4) == NOT_PERMITTED
-        assert cuda.cuMemHostUnregister(at(start + 1)) == NOT_REGISTERED
+        assert cuda.cuMemHostUnregister(at(start + 1)) == INVALID_VALUE
+        assert cuda.cuMemHostUnregister(at(start + 4 * 4096)) == NOT_REGISTERED
+        assert cuda.cuMemHostUnregister(at(host_memory(cuda, 4096))) == INVALID_VALUE
         assert [cuda.cuMemHostUnregister(at(start + 4096 * i)) for i in range(2)] == [SUCCESS] * 2
 
     def test_what_is_told_of_its_addresses(self, cuda):

@@ -253,6 +253,7 @@ class TestCapturedCopies:
         assert cuda.cuStreamSynchronize(handle) == CAPTURE_UNSUPPORTED
         assert cuda.cuMemcpyHtoDAsync_v2(memory, here, 1, handle) == CAPTURE_INVALIDATED
         assert cuda.cuMemsetD8Async(memory, 1, 1, handle) == CAPTURE_INVALIDATED
+        assert cuda.cuStreamEndCapture(handle, ffi.new("CUgraph *")) == CAPTURE_INVALIDATED
         assert cuda.cuMemcpyDtoH_v2(here, memory, 1) == SUCCESS
         assert here[0] == b"\0"
 

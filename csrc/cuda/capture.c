@@ -6,28 +6,9 @@
 
 #include "cuda/graph.h"
 
-enum capture_mode { MODE_GLOBAL = 0, MODE_THREAD_LOCAL = 1, MODE_RELAXED = 2 };
-
 enum capture_status { STATUS_NONE = 0, STATUS_ACTIVE = 1, STATUS_INVALIDATED = 2 };
 
 enum { UPDATE_ADD = 0, UPDATE_SET = 1 };
-
-struct vgpu_capture {
-    struct vgpu_object object; /* its handle is the capture's id */
-    CUgraph graph;
-    int is_own; /* the graph began with the capture */
-    int is_spoiled;
-    int mode;
-    uint64_t thread;
-    struct vgpu_stream *origin;
-};
-
-/* Of a thread that has set another capture mode than the default one. */
-struct thread_mode {
-    struct vgpu_object object;
-    uint64_t thread;
-    int mode;
-};
 
 static void set_dependencies(struct vgpu_stream *stream, CUgraphNode *nodes, size_t count) {
     free(stream->dependencies);
@@ -65,6 +46,7 @@ static CUresult begin(struct vgpu_process *process, struct vgpu_stream *stream, 
     capture->thread = vgpu_thread_number();
     capture->origin = stream;
     graph->captures++;
+    process->cuda->captures++;
     stream->capture = capture;
     return CUDA_SUCCESS;
 }
@@ -81,6 +63,7 @@ static struct vgpu_graph *end(struct vgpu_process *process, struct vgpu_capture 
         vgpu_object_drop(process, &graph->object);
     }
     graph = capture->is_spoiled ? NULL : graph;
+    process->cuda->captures--;
     vgpu_object_drop(process, &capture->object);
     return graph;
 }
@@ -107,13 +90,17 @@ static CUresult spoil(struct vgpu_stream *stream, CUresult result) {
     return result;
 }
 
-CUresult vgpu_capture_refuse(struct vgpu_process *process, struct vgpu_stream *stream) {
-    (void)process;
+CUresult vgpu_capture_decline(const struct vgpu_stream *stream) {
     if (stream->capture == NULL) {
         return CUDA_SUCCESS;
     }
-    return stream->capture->is_spoiled ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-                                       : spoil(stream, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    return stream->capture->is_spoiled ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+
+CUresult vgpu_capture_refuse(struct vgpu_process *process, struct vgpu_stream *stream) {
+    (void)process;
+    CUresult refusal = vgpu_capture_decline(stream);
+    return refusal == CUDA_SUCCESS ? CUDA_SUCCESS : spoil(stream, refusal);
 }
 
 /* The stream's dependencies are this node alone. */
@@ -235,18 +222,15 @@ static CUresult begin_in(struct vgpu_process *process, struct vgpu_call *call, C
     return begin(process, *stream, graph, mode);
 }
 
-static int is_mode(int mode) {
-    return mode >= MODE_GLOBAL && mode <= MODE_RELAXED;
-}
-
 CUresult vgpu_cuStreamBeginCapture_v2(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream,
                                       CUstreamCaptureMode mode) {
     struct vgpu_stream *stream;
-    return is_mode(mode) ? begin_in(process, call, hStream, NULL, mode, &stream) : CUDA_ERROR_INVALID_VALUE;
+    return vgpu_capture_is_mode(mode) ? begin_in(process, call, hStream, NULL, mode, &stream)
+                                      : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult vgpu_cuStreamBeginCapture(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream) {
-    return vgpu_cuStreamBeginCapture_v2(process, call, hStream, MODE_GLOBAL);
+    return vgpu_cuStreamBeginCapture_v2(process, call, hStream, VGPU_CAPTURE_GLOBAL);
 }
 
 CUresult vgpu_cuStreamBeginCaptureToGraph(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream,
@@ -254,7 +238,8 @@ CUresult vgpu_cuStreamBeginCaptureToGraph(struct vgpu_process *process, struct v
                                           const CUgraphEdgeData *dependencyData, size_t numDependencies,
                                           CUstreamCaptureMode mode) {
     struct vgpu_graph *graph = vgpu_graph_find(process, hGraph);
-    if (graph == NULL || !is_mode(mode) || (numDependencies > 0 && dependencies == NULL) || dependencyData != NULL) {
+    if (graph == NULL || !vgpu_capture_is_mode(mode) || (numDependencies > 0 && dependencies == NULL) ||
+        dependencyData != NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     for (size_t i = 0; i < numDependencies; i++) {
@@ -310,7 +295,7 @@ CUresult vgpu_cuStreamEndCapture(struct vgpu_process *process, struct vgpu_call 
     if (capture->origin != stream) {
         return spoil(stream, CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
     }
-    if (capture->mode != MODE_RELAXED && capture->thread != vgpu_thread_number()) {
+    if (capture->mode != VGPU_CAPTURE_RELAXED && capture->thread != vgpu_thread_number()) {
         return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
     }
     struct unjoined unjoined = {process, capture, 0};
@@ -329,33 +314,12 @@ static int status_of(const struct vgpu_stream *stream) {
     return stream->capture == NULL ? STATUS_NONE : stream->capture->is_spoiled ? STATUS_INVALIDATED : STATUS_ACTIVE;
 }
 
-struct blocking {
-    CUcontext context;
-    int found;
-};
-
-static void look_for_blocking(struct vgpu_object *object, void *data) {
-    struct blocking *blocking = data;
-    const struct vgpu_stream *stream = (const struct vgpu_stream *)object;
-    blocking->found |= stream->capture != NULL && object->context == blocking->context &&
-                       (stream->flags & VGPU_STREAM_NON_BLOCKING) == 0 && stream->special == NULL;
-}
-
-/* The stream 0 waits for the others, so what it is asked while one of those is captured would be part of it (doc). */
-static CUresult check_implicit(struct vgpu_process *process, const struct vgpu_stream *stream) {
-    struct blocking blocking = {stream->object.context, 0};
-    if (stream->special == VGPU_STREAM_LEGACY) {
-        vgpu_objects_visit(process, VGPU_OBJECT_STREAM, look_for_blocking, &blocking);
-    }
-    return blocking.found ? CUDA_ERROR_STREAM_CAPTURE_IMPLICIT : CUDA_SUCCESS;
-}
-
 CUresult vgpu_cuStreamIsCapturing(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream,
                                   CUstreamCaptureStatus *captureStatus) {
     struct vgpu_stream *stream;
     CUresult result =
         captureStatus == NULL ? CUDA_ERROR_INVALID_VALUE : vgpu_stream_find(process, call, hStream, &stream);
-    result = result == CUDA_SUCCESS ? check_implicit(process, stream) : result;
+    result = result == CUDA_SUCCESS ? vgpu_capture_check_implicit(process, stream) : result;
     if (result == CUDA_SUCCESS) {
         *captureStatus = status_of(stream);
         vgpu_call_output(call, captureStatus, sizeof(*captureStatus));
@@ -373,7 +337,7 @@ CUresult vgpu_cuStreamGetCaptureInfo_v3(struct vgpu_process *process, struct vgp
     }
     struct vgpu_stream *stream;
     CUresult result = vgpu_stream_find(process, call, hStream, &stream);
-    result = result == CUDA_SUCCESS ? check_implicit(process, stream) : result;
+    result = result == CUDA_SUCCESS ? vgpu_capture_check_implicit(process, stream) : result;
     if (result != CUDA_SUCCESS) {
         return result;
     }
@@ -449,50 +413,4 @@ CUresult vgpu_cuStreamUpdateCaptureDependencies(struct vgpu_process *process, st
                                                 CUgraphNode *dependencies, size_t numDependencies, unsigned int flags) {
     return vgpu_cuStreamUpdateCaptureDependencies_v2(process, call, hStream, dependencies, NULL, numDependencies,
                                                      flags);
-}
-
-struct mode_search {
-    uint64_t thread;
-    struct thread_mode *found;
-};
-
-static void look_for_mode(struct vgpu_object *object, void *data) {
-    struct mode_search *search = data;
-    struct thread_mode *mode = (struct thread_mode *)object;
-    search->found = mode->thread == search->thread ? mode : search->found;
-}
-
-/* Works after a failed cuInit, too, but not before any (measured on 535.261.03). What the mode forbids is not forbidden
- * here: no call is unsafe where all work is done at once (own choice). */
-CUresult vgpu_cuThreadExchangeStreamCaptureMode(struct vgpu_process *process, struct vgpu_call *call,
-                                                CUstreamCaptureMode *mode) {
-    CUresult refusal = vgpu_cuda_tried(process);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
-    if (mode == NULL || !is_mode(*mode)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    struct mode_search search = {vgpu_thread_number(), NULL};
-    vgpu_objects_visit(process, VGPU_OBJECT_THREAD, look_for_mode, &search);
-    struct thread_mode *kept = search.found;
-    if (kept == NULL && *mode != MODE_GLOBAL) {
-        kept = calloc(1, sizeof(*kept));
-        if (kept == NULL) {
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        }
-        kept->object = (struct vgpu_object){.kind = VGPU_OBJECT_THREAD, .end = vgpu_object_free};
-        kept->thread = search.thread;
-        if (!vgpu_object_add(process, &kept->object)) {
-            free(kept);
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        }
-    }
-    int before = kept != NULL ? kept->mode : MODE_GLOBAL;
-    if (kept != NULL) {
-        kept->mode = *mode;
-    }
-    *mode = before;
-    vgpu_call_output(call, mode, sizeof(*mode));
-    return CUDA_SUCCESS;
 }

@@ -5,7 +5,7 @@
  * undefined). The numbers are no user-space addresses: a client that dereferences one finds out. */
 #include <stdlib.h>
 
-#include "cuda/model.h"
+#include "cuda/capture.h"
 
 #define HANDLE_BASE 0x00c0000000000000ull
 
@@ -225,7 +225,9 @@ CUresult vgpu_cuCtxGetDevice(struct vgpu_process *process, struct vgpu_call *cal
 CUresult vgpu_cuCtxSynchronize_v2(struct vgpu_process *process, struct vgpu_call *call, CUcontext ctx) {
     (void)call;
     CUdevice device;
-    return vgpu_context_check(process, ctx != NULL ? ctx : vgpu_stack_top(process->cuda), &device);
+    CUcontext context = ctx != NULL ? ctx : vgpu_stack_top(process->cuda);
+    CUresult refusal = vgpu_context_check(process, context, &device);
+    return refusal == CUDA_SUCCESS ? vgpu_capture_refuse_all(process, context) : refusal;
 }
 
 CUresult vgpu_cuCtxSynchronize(struct vgpu_process *process, struct vgpu_call *call) {

@@ -40,6 +40,12 @@ static CUresult copy(struct vgpu_process *process, struct vgpu_call *call, const
     return refusal == CUDA_SUCCESS ? vgpu_move(process, call, target, source, size) : refusal;
 }
 
+static CUresult copy_now(struct vgpu_process *process, struct vgpu_call *call, const struct side *to,
+                         const struct side *from, uint64_t size) {
+    CUresult refusal = vgpu_stream_now(process, call);
+    return refusal == CUDA_SUCCESS ? copy(process, call, to, from, size) : refusal;
+}
+
 static struct vgpu_side_3d in_3d(const struct side *side) {
     return (struct vgpu_side_3d){
         .type = side->array != NULL ? VGPU_MEMORY_ARRAY
@@ -86,7 +92,7 @@ CUresult vgpu_cuMemcpyHtoD_v2(struct vgpu_process *process, struct vgpu_call *ca
                               const void *srcHost, size_t ByteCount) {
     const struct side to = device_at(dstDevice);
     const struct side from = host_at(srcHost);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyHtoD(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
@@ -98,7 +104,7 @@ CUresult vgpu_cuMemcpyDtoH_v2(struct vgpu_process *process, struct vgpu_call *ca
                               CUdeviceptr srcDevice, size_t ByteCount) {
     const struct side to = host_at(dstHost);
     const struct side from = device_at(srcDevice);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyDtoH(struct vgpu_process *process, struct vgpu_call *call, void *dstHost,
@@ -110,7 +116,7 @@ CUresult vgpu_cuMemcpyDtoD_v2(struct vgpu_process *process, struct vgpu_call *ca
                               CUdeviceptr srcDevice, size_t ByteCount) {
     const struct side to = device_at(dstDevice);
     const struct side from = device_at(srcDevice);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyDtoD(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
@@ -122,7 +128,7 @@ CUresult vgpu_cuMemcpyDtoA_v2(struct vgpu_process *process, struct vgpu_call *ca
                               CUdeviceptr srcDevice, size_t ByteCount) {
     const struct side to = array_at(dstArray, dstOffset);
     const struct side from = device_at(srcDevice);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyDtoA(struct vgpu_process *process, struct vgpu_call *call, CUarray dstArray,
@@ -134,7 +140,7 @@ CUresult vgpu_cuMemcpyAtoD_v2(struct vgpu_process *process, struct vgpu_call *ca
                               CUarray srcArray, size_t srcOffset, size_t ByteCount) {
     const struct side to = device_at(dstDevice);
     const struct side from = array_at(srcArray, srcOffset);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyAtoD(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
@@ -146,7 +152,7 @@ CUresult vgpu_cuMemcpyHtoA_v2(struct vgpu_process *process, struct vgpu_call *ca
                               const void *srcHost, size_t ByteCount) {
     const struct side to = array_at(dstArray, dstOffset);
     const struct side from = host_at(srcHost);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyHtoA(struct vgpu_process *process, struct vgpu_call *call, CUarray dstArray,
@@ -158,7 +164,7 @@ CUresult vgpu_cuMemcpyAtoH_v2(struct vgpu_process *process, struct vgpu_call *ca
                               size_t srcOffset, size_t ByteCount) {
     const struct side to = host_at(dstHost);
     const struct side from = array_at(srcArray, srcOffset);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyAtoH(struct vgpu_process *process, struct vgpu_call *call, void *dstHost, CUarray srcArray,
@@ -170,7 +176,7 @@ CUresult vgpu_cuMemcpyAtoA_v2(struct vgpu_process *process, struct vgpu_call *ca
                               CUarray srcArray, size_t srcOffset, size_t ByteCount) {
     const struct side to = array_at(dstArray, dstOffset);
     const struct side from = array_at(srcArray, srcOffset);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyAtoA(struct vgpu_process *process, struct vgpu_call *call, CUarray dstArray,
@@ -242,7 +248,7 @@ CUresult vgpu_cuMemcpy(struct vgpu_process *process, struct vgpu_call *call, CUd
                        size_t ByteCount) {
     const struct side to = anything_at(dst);
     const struct side from = anything_at(src);
-    return copy(process, call, &to, &from, ByteCount);
+    return copy_now(process, call, &to, &from, ByteCount);
 }
 
 CUresult vgpu_cuMemcpyAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dst, CUdeviceptr src,

@@ -115,6 +115,11 @@ static CUresult capture(struct vgpu_process *process, struct vgpu_stream *stream
     return vgpu_capture_node(process, stream, &params);
 }
 
+/* What is not there before the launch is looked at then. */
+static int is_of_graph(const struct vgpu_process *process, const struct vgpu_side_3d *side) {
+    return side->type != VGPU_MEMORY_ARRAY && vgpu_graph_memory_has(process, side->address);
+}
+
 CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_stream *stream,
                          const struct vgpu_side_3d *to, const struct vgpu_side_3d *from,
                          const struct vgpu_extent *extent) {
@@ -131,17 +136,20 @@ CUresult vgpu_copy_sides(struct vgpu_process *process, struct vgpu_call *call, s
     if (extent->width == 0 || extent->height == 0 || extent->depth == 0) {
         return CUDA_SUCCESS;
     }
+    int captures = stream != NULL && stream->capture != NULL;
     struct vgpu_layout target;
     struct vgpu_layout source;
-    refusal = vgpu_side_find(process, device, to, extent, VGPU_ACCESS_READ_WRITE, &target);
-    if (refusal == CUDA_SUCCESS) {
+    if (!captures || !is_of_graph(process, to)) {
+        refusal = vgpu_side_find(process, device, to, extent, VGPU_ACCESS_READ_WRITE, &target);
+    }
+    if (refusal == CUDA_SUCCESS && (!captures || !is_of_graph(process, from))) {
         refusal = vgpu_side_find(process, device, from, extent, VGPU_ACCESS_READ, &source);
     }
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    return stream != NULL && stream->capture != NULL ? capture(process, stream, to, from, extent)
-                                                     : vgpu_copy_layouts(process, call, &target, &source, extent);
+    return captures ? capture(process, stream, to, from, extent)
+                    : vgpu_copy_layouts(process, call, &target, &source, extent);
 }
 
 /* One side of each of the structs, whose fields have the same names in all of them: for unified memory the address is
@@ -194,30 +202,40 @@ CUresult vgpu_copy_3d(struct vgpu_process *process, struct vgpu_call *call, cons
         way(process, call, stream, copy);                                                                              \
     } while (0)
 
+/* A copy that is done before it returns is one in the stream 0. */
+#define NOW(process, call, way, copy)                                                                                  \
+    do {                                                                                                               \
+        CUresult refusal = vgpu_stream_now(process, call);                                                             \
+        if (refusal != CUDA_SUCCESS) {                                                                                 \
+            return refusal;                                                                                            \
+        }                                                                                                              \
+        way(process, call, NULL, copy);                                                                                \
+    } while (0)
+
 CUresult vgpu_cuMemcpy2D_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D *pCopy) {
-    COPY_2D(process, call, NULL, pCopy);
+    NOW(process, call, COPY_2D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2D(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D_v1 *pCopy) {
-    COPY_2D(process, call, NULL, pCopy);
+    NOW(process, call, COPY_2D, pCopy);
 }
 
 /* NVIDIA's library takes any pitch here, and in cuMemcpy2D may refuse one for the hardware's sake; ours takes any in
  * both. */
 CUresult vgpu_cuMemcpy2DUnaligned_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D *pCopy) {
-    COPY_2D(process, call, NULL, pCopy);
+    NOW(process, call, COPY_2D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2DUnaligned(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D_v1 *pCopy) {
-    COPY_2D(process, call, NULL, pCopy);
+    NOW(process, call, COPY_2D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3D_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D *pCopy) {
-    COPY_3D(process, call, NULL, pCopy);
+    NOW(process, call, COPY_3D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy3D(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_v1 *pCopy) {
-    COPY_3D(process, call, NULL, pCopy);
+    NOW(process, call, COPY_3D, pCopy);
 }
 
 CUresult vgpu_cuMemcpy2DAsync_v2(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY2D *pCopy,
@@ -262,7 +280,8 @@ static CUresult copy_peer(struct vgpu_process *process, struct vgpu_call *call, 
 }
 
 CUresult vgpu_cuMemcpy3DPeer(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_PEER *pCopy) {
-    return copy_peer(process, call, NULL, pCopy);
+    CUresult refusal = vgpu_stream_now(process, call);
+    return refusal == CUDA_SUCCESS ? copy_peer(process, call, NULL, pCopy) : refusal;
 }
 
 CUresult vgpu_cuMemcpy3DPeerAsync(struct vgpu_process *process, struct vgpu_call *call, const CUDA_MEMCPY3D_PEER *pCopy,

@@ -1,6 +1,7 @@
 /* Copies with attributes, one or many at once. All of a batch is checked before any of it is done. The attributes only
  * say when a source may be read, and where managed memory may lie: for work that is done at once, nothing. */
 #include "cuda/array.h"
+#include "cuda/capture.h"
 #include "cuda/copy_2d.h"
 
 enum {
@@ -9,12 +10,16 @@ enum {
     COPY_FLAGS = 1, /* prefer overlap with compute */
 };
 
-/* A batch names its stream: NULL is refused (doc: must not be the legacy NULL stream). */
-static CUresult check_stream(struct vgpu_process *process, struct vgpu_call *call, CUstream stream) {
-    if (stream == NULL && !call->per_thread) {
+/* The legacy stream is refused (doc for a batch; NVIDIA/cuda-python, pull request 2636, for the single copy), and so is
+ * one that is being captured, whose capture goes on without the copy (rapidsai/rmm, issue 2518: 900 from a batch, then
+ * a graph that ends well; that a single copy does the same is own choice). */
+static CUresult check_stream(struct vgpu_process *process, struct vgpu_call *call, CUstream handle) {
+    struct vgpu_stream *stream;
+    if ((handle == NULL && !call->per_thread) || handle == VGPU_STREAM_LEGACY) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    return vgpu_stream_check(process, call, stream);
+    CUresult refusal = vgpu_stream_for_work(process, call, handle, &stream);
+    return refusal == CUDA_SUCCESS ? vgpu_capture_decline(stream) : refusal;
 }
 
 static int is_order(int order, unsigned int flags) {
@@ -88,7 +93,7 @@ CUresult vgpu_cuMemcpyBatchAsync_v2(struct vgpu_process *process, struct vgpu_ca
 
 CUresult vgpu_cuMemcpyWithAttributesAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dst,
                                           CUdeviceptr src, size_t size, CUmemcpyAttributes *attr, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
+    CUresult refusal = check_stream(process, call, hStream);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
@@ -190,7 +195,7 @@ CUresult vgpu_cuMemcpy3DBatchAsync_v2(struct vgpu_process *process, struct vgpu_
 
 CUresult vgpu_cuMemcpy3DWithAttributesAsync(struct vgpu_process *process, struct vgpu_call *call,
                                             CUDA_MEMCPY3D_BATCH_OP *op, unsigned long long flags, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
+    CUresult refusal = check_stream(process, call, hStream);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }

@@ -42,21 +42,23 @@ CUresult vgpu_cuEventCreate(struct vgpu_process *process, struct vgpu_call *call
     CUcontext context;
     CUdevice device;
     CUresult refusal = vgpu_context_current(process, &context, &device);
-    if (refusal != CUDA_SUCCESS) {
-        return refusal;
-    }
+    return refusal == CUDA_SUCCESS ? vgpu_event_new(process, call, context, Flags, phEvent) : refusal;
+}
+
+CUresult vgpu_event_new(struct vgpu_process *process, struct vgpu_call *call, CUcontext context, unsigned int flags,
+                        CUevent *handle) {
     struct vgpu_cuda_event *event = calloc(1, sizeof(*event));
     if (event == NULL) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     event->object = (struct vgpu_object){.kind = VGPU_OBJECT_EVENT, .context = context, .end = end_event};
-    event->flags = Flags;
+    event->flags = flags;
     if (!vgpu_object_add(process, &event->object)) {
         free(event);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    *phEvent = vgpu_object_handle(&event->object);
-    vgpu_call_output(call, phEvent, sizeof(*phEvent));
+    *handle = vgpu_object_handle(&event->object);
+    vgpu_call_output(call, handle, sizeof(*handle));
     return CUDA_SUCCESS;
 }
 
@@ -98,7 +100,8 @@ CUresult vgpu_cuEventQuery(struct vgpu_process *process, struct vgpu_call *call,
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    return event->capture != 0 ? vgpu_capture_spoil(process, event->capture, CUDA_ERROR_CAPTURED_EVENT) : CUDA_SUCCESS;
+    return event->capture != 0 ? vgpu_capture_spoil(process, event->capture, CUDA_ERROR_CAPTURED_EVENT)
+                               : vgpu_capture_unsafe(process);
 }
 
 CUresult vgpu_cuEventSynchronize(struct vgpu_process *process, struct vgpu_call *call, CUevent hEvent) {
@@ -140,7 +143,7 @@ CUresult vgpu_cuEventElapsedTime(struct vgpu_process *process, struct vgpu_call 
 CUresult vgpu_cuEventRecordWithFlags(struct vgpu_process *process, struct vgpu_call *call, CUevent hEvent,
                                      CUstream hStream, unsigned int flags) {
     struct vgpu_stream *stream;
-    CUresult refusal = vgpu_stream_find(process, call, hStream, &stream);
+    CUresult refusal = vgpu_stream_use(process, call, hStream, &stream);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
@@ -167,7 +170,7 @@ CUresult vgpu_cuEventRecord(struct vgpu_process *process, struct vgpu_call *call
 CUresult vgpu_cuStreamWaitEvent(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream, CUevent hEvent,
                                 unsigned int Flags) {
     struct vgpu_stream *stream;
-    CUresult refusal = vgpu_stream_find(process, call, hStream, &stream);
+    CUresult refusal = vgpu_stream_use(process, call, hStream, &stream);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }

@@ -25,6 +25,9 @@ struct vgpu_cuda_event {
 /* The living event, or NULL. */
 struct vgpu_cuda_event *vgpu_event_find(struct vgpu_process *process, CUevent handle);
 
+CUresult vgpu_event_new(struct vgpu_process *process, struct vgpu_call *call, CUcontext context, unsigned int flags,
+                        CUevent *handle);
+
 /* It happens now: all work before it is done. */
 void vgpu_event_record(struct vgpu_cuda_event *event);
 

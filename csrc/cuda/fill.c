@@ -71,11 +71,14 @@ static CUresult fill_area(struct vgpu_process *process, struct vgpu_call *call, 
     if (area.pitch % area.width != 0 || size > area.pitch || area.rows - 1 > (UINT64_MAX - size) / area.pitch) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    refusal = vgpu_reach(process, device, area.to, (area.rows - 1) * area.pitch + size, VGPU_ACCESS_READ_WRITE, 0);
+    int captures = stream != NULL && stream->capture != NULL;
+    if (!captures || !vgpu_graph_memory_has(process, area.to)) {
+        refusal = vgpu_reach(process, device, area.to, (area.rows - 1) * area.pitch + size, VGPU_ACCESS_READ_WRITE, 0);
+    }
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
-    return stream != NULL && stream->capture != NULL ? capture(process, stream, &area) : fill(process, call, &area);
+    return captures ? capture(process, stream, &area) : fill(process, call, &area);
 }
 
 static CUresult fill_in(struct vgpu_process *process, struct vgpu_call *call, CUstream handle, struct area area) {
@@ -89,14 +92,19 @@ CUresult vgpu_fill_2d(struct vgpu_process *process, struct vgpu_call *call, CUde
     return fill_area(process, call, NULL, (struct area){to, pitch, element, width, elements, rows});
 }
 
+static CUresult fill_now(struct vgpu_process *process, struct vgpu_call *call, struct area area) {
+    CUresult refusal = vgpu_stream_now(process, call);
+    return refusal == CUDA_SUCCESS ? fill_area(process, call, NULL, area) : refusal;
+}
+
 CUresult vgpu_cuMemsetD8_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                             unsigned char uc, size_t N) {
-    return vgpu_fill_2d(process, call, dstDevice, 0, uc, 1, N, 1);
+    return fill_now(process, call, (struct area){dstDevice, 0, uc, 1, N, 1});
 }
 
 CUresult vgpu_cuMemsetD8(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
                          unsigned char uc, unsigned int N) {
-    return vgpu_fill_2d(process, call, dstDevice, 0, uc, 1, N, 1);
+    return fill_now(process, call, (struct area){dstDevice, 0, uc, 1, N, 1});
 }
 
 CUresult vgpu_cuMemsetD8Async(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
@@ -106,12 +114,12 @@ CUresult vgpu_cuMemsetD8Async(struct vgpu_process *process, struct vgpu_call *ca
 
 CUresult vgpu_cuMemsetD2D8_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                               size_t dstPitch, unsigned char uc, size_t Width, size_t Height) {
-    return vgpu_fill_2d(process, call, dstDevice, dstPitch, uc, 1, Width, Height);
+    return fill_now(process, call, (struct area){dstDevice, dstPitch, uc, 1, Width, Height});
 }
 
 CUresult vgpu_cuMemsetD2D8(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
                            unsigned int dstPitch, unsigned char uc, unsigned int Width, unsigned int Height) {
-    return vgpu_fill_2d(process, call, dstDevice, dstPitch, uc, 1, Width, Height);
+    return fill_now(process, call, (struct area){dstDevice, dstPitch, uc, 1, Width, Height});
 }
 
 CUresult vgpu_cuMemsetD2D8Async(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
@@ -121,12 +129,12 @@ CUresult vgpu_cuMemsetD2D8Async(struct vgpu_process *process, struct vgpu_call *
 
 CUresult vgpu_cuMemsetD16_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                              unsigned short us, size_t N) {
-    return vgpu_fill_2d(process, call, dstDevice, 0, us, 2, N, 1);
+    return fill_now(process, call, (struct area){dstDevice, 0, us, 2, N, 1});
 }
 
 CUresult vgpu_cuMemsetD16(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
                           unsigned short us, unsigned int N) {
-    return vgpu_fill_2d(process, call, dstDevice, 0, us, 2, N, 1);
+    return fill_now(process, call, (struct area){dstDevice, 0, us, 2, N, 1});
 }
 
 CUresult vgpu_cuMemsetD16Async(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
@@ -136,12 +144,12 @@ CUresult vgpu_cuMemsetD16Async(struct vgpu_process *process, struct vgpu_call *c
 
 CUresult vgpu_cuMemsetD2D16_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                                size_t dstPitch, unsigned short us, size_t Width, size_t Height) {
-    return vgpu_fill_2d(process, call, dstDevice, dstPitch, us, 2, Width, Height);
+    return fill_now(process, call, (struct area){dstDevice, dstPitch, us, 2, Width, Height});
 }
 
 CUresult vgpu_cuMemsetD2D16(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
                             unsigned int dstPitch, unsigned short us, unsigned int Width, unsigned int Height) {
-    return vgpu_fill_2d(process, call, dstDevice, dstPitch, us, 2, Width, Height);
+    return fill_now(process, call, (struct area){dstDevice, dstPitch, us, 2, Width, Height});
 }
 
 CUresult vgpu_cuMemsetD2D16Async(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
@@ -151,12 +159,12 @@ CUresult vgpu_cuMemsetD2D16Async(struct vgpu_process *process, struct vgpu_call 
 
 CUresult vgpu_cuMemsetD32_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                              unsigned int ui, size_t N) {
-    return vgpu_fill_2d(process, call, dstDevice, 0, ui, 4, N, 1);
+    return fill_now(process, call, (struct area){dstDevice, 0, ui, 4, N, 1});
 }
 
 CUresult vgpu_cuMemsetD32(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
                           unsigned int ui, unsigned int N) {
-    return vgpu_fill_2d(process, call, dstDevice, 0, ui, 4, N, 1);
+    return fill_now(process, call, (struct area){dstDevice, 0, ui, 4, N, 1});
 }
 
 CUresult vgpu_cuMemsetD32Async(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
@@ -166,12 +174,12 @@ CUresult vgpu_cuMemsetD32Async(struct vgpu_process *process, struct vgpu_call *c
 
 CUresult vgpu_cuMemsetD2D32_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,
                                size_t dstPitch, unsigned int ui, size_t Width, size_t Height) {
-    return vgpu_fill_2d(process, call, dstDevice, dstPitch, ui, 4, Width, Height);
+    return fill_now(process, call, (struct area){dstDevice, dstPitch, ui, 4, Width, Height});
 }
 
 CUresult vgpu_cuMemsetD2D32(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr_v1 dstDevice,
                             unsigned int dstPitch, unsigned int ui, unsigned int Width, unsigned int Height) {
-    return vgpu_fill_2d(process, call, dstDevice, dstPitch, ui, 4, Width, Height);
+    return fill_now(process, call, (struct area){dstDevice, dstPitch, ui, 4, Width, Height});
 }
 
 CUresult vgpu_cuMemsetD2D32Async(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dstDevice,

@@ -227,9 +227,12 @@ CUresult vgpu_cuFuncGetModule(struct vgpu_process *process, struct vgpu_call *ca
     return CUDA_SUCCESS;
 }
 
-static CUresult say_name(struct vgpu_call *call, const struct vgpu_function *function, const char **name) {
+/* NULL for a handle is an invalid value (NVIDIA/cuda-python, test_cuFuncGetName_failure, test_cuKernelGetName_failure).
+ */
+static CUresult say_name(struct vgpu_call *call, const void *handle, const struct vgpu_function *function,
+                         const char **name) {
     if (name == NULL || function == NULL) {
-        return name == NULL ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
+        return name == NULL || handle == NULL ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
     }
     *name = function->facts->name;
     vgpu_call_output(call, name, sizeof(*name));
@@ -238,11 +241,11 @@ static CUresult say_name(struct vgpu_call *call, const struct vgpu_function *fun
 }
 
 CUresult vgpu_cuFuncGetName(struct vgpu_process *process, struct vgpu_call *call, const char **name, CUfunction hfunc) {
-    return say_name(call, vgpu_function_find(process, hfunc), name);
+    return say_name(call, hfunc, vgpu_function_find(process, hfunc), name);
 }
 
 CUresult vgpu_cuKernelGetName(struct vgpu_process *process, struct vgpu_call *call, const char **name, CUkernel hfunc) {
-    return say_name(call, vgpu_kernel_find(process, hfunc), name);
+    return say_name(call, hfunc, vgpu_kernel_find(process, hfunc), name);
 }
 
 /* Where the code does not say how its parameters lie, no index is one. */

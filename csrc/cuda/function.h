@@ -77,6 +77,7 @@ size_t vgpu_function_parameters(const struct vgpu_function *function);   /* 0 al
 /* launch.c: CUDA_SUCCESS, or why it cannot be launched like that. Kernels do not run all the same. */
 CUresult vgpu_launch_check(struct vgpu_process *process, const struct vgpu_function *function,
                            const unsigned int grid[3], const unsigned int block[3], size_t dynamic_shared);
+int vgpu_launch_has_parameters(const struct vgpu_function *function, const CUDA_KERNEL_NODE_PARAMS *params);
 
 /* occupancy.c: blocks of that size that are on one multiprocessor at a time. */
 int vgpu_occupancy(struct vgpu_process *process, const struct vgpu_function *function, CUdevice device, int block,

@@ -242,14 +242,14 @@ CUresult vgpu_cuGraphNodeFindInClone(struct vgpu_process *process, struct vgpu_c
     return CUDA_SUCCESS;
 }
 
-/* Nodes that hold memory cannot be taken out (doc); nor can any while a capture puts others in. */
+/* None can be taken out of a graph with memory (doc), nor while a capture puts others in. */
 CUresult vgpu_cuGraphDestroyNode(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode) {
     (void)call;
     struct vgpu_node *node = vgpu_node_find(process, hNode);
     if (node == NULL || node->graph->captures > 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (node->params.type == VGPU_NODE_MEM_ALLOC || node->params.type == VGPU_NODE_MEM_FREE) {
+    if (vgpu_graph_has_memory(node->graph)) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
     vgpu_object_drop(process, &node->object);

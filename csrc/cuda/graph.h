@@ -13,6 +13,21 @@ struct vgpu_edge {
     CUgraphEdgeData data;
 };
 
+/* Memory of an allocation node, and of its copies. It lives as long as a node speaks of it, or it is there. */
+struct vgpu_block {
+    struct vgpu_block *next;
+    uint64_t address;
+    uint64_t size;
+    CUdevice device;
+    uint64_t owner;         /* the handle of the graph that the node is of */
+    uint32_t users;         /* nodes, and the region */
+    uint32_t freed_inside;  /* by nodes of its graph: 0, 1 */
+    uint32_t freed_outside; /* by how many nodes of other graphs */
+    int is_there;           /* allocated, and not freed: there is a region */
+    uint64_t launch;        /* graph_plan.c: the last one that was planned, and what it led to */
+    int planned;
+};
+
 struct vgpu_node {
     struct vgpu_object object;
     struct vgpu_graph *graph;
@@ -24,9 +39,8 @@ struct vgpu_node {
     struct vgpu_graph **children; /* a child node's graph, a conditional's bodies */
     size_t child_count;
     CUkernelNodeAttrValue *attributes; /* VGPU_LAUNCH_ATTRIBUTES, of a kernel node; NULL: as they are by default */
-    uint64_t memory;                   /* bytes that it holds on `memory_device` */
-    CUdevice memory_device;
-    uint32_t mark; /* graph_edges.c */
+    struct vgpu_block *block;          /* that it allocates or frees */
+    uint32_t mark;                     /* graph_edges.c */
     struct vgpu_edge *before;
     size_t before_count;
 };
@@ -37,6 +51,7 @@ struct vgpu_graph {
     uint32_t nodes_given;
     uint64_t origin;        /* the handle of the graph that this is a copy of */
     uint32_t captures;      /* that put nodes into it */
+    int is_moved;           /* into a node of another graph, whole */
     struct vgpu_held *held; /* graph_held.c: user objects that live as long as it */
     struct vgpu_node **nodes;
     size_t count;
@@ -48,6 +63,8 @@ struct vgpu_exec {
     struct vgpu_object object;
     struct vgpu_graph *graph;
     uint64_t flags;
+    int frees;                      /* what a launch has left when it is launched again */
+    uint64_t mapped[VGPU_GPUS_MAX]; /* bytes of each device, since its last launch */
     uint32_t id;
 };
 
@@ -84,15 +101,53 @@ CUresult vgpu_node_check(struct vgpu_process *process, CUgraphNode handle, int t
 CUresult vgpu_node_change(struct vgpu_process *process, CUgraphNode handle, const CUgraphNodeParams *params);
 CUresult vgpu_node_set(struct vgpu_process *process, struct vgpu_node *node, const CUgraphNodeParams *params);
 
+/* The parameters of one type of node, within those of any. */
+struct vgpu_part {
+    int type;
+    size_t offset;
+    size_t size;
+};
+
+#define VGPU_PART(type, member)                                                                                        \
+    ((struct vgpu_part){type, offsetof(CUgraphNodeParams, member), sizeof(((CUgraphNodeParams *)NULL)->member)})
+
+/* The same ways for one type. `from`, `to`: NULL is an invalid value; `call`: NULL for what is no single number. */
+CUresult vgpu_part_add(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode *handle, CUgraph hGraph,
+                       struct vgpu_dependencies before, struct vgpu_part part, const void *from);
+CUresult vgpu_part_get(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode handle, struct vgpu_part part,
+                       void *to);
+CUresult vgpu_part_change(struct vgpu_process *process, CUgraphNode handle, struct vgpu_part part, const void *from);
+CUresult vgpu_part_set(struct vgpu_process *process, struct vgpu_node *node, struct vgpu_part part, const void *from);
+
 /* graph_any_node.c: what a condition comes to. */
+int vgpu_conditional_is_free(struct vgpu_process *process, CUgraphConditionalHandle handle,
+                             const struct vgpu_graph *graph); /* for a node of the graph */
 unsigned int vgpu_conditional_value(struct vgpu_process *process, CUgraphConditionalHandle handle);
 
 /* graph_exec.c */
 struct vgpu_exec *vgpu_exec_find(struct vgpu_process *process, CUgraphExec handle);
 
-/* graph_memory.c: the memory of a node has been taken; it goes. */
-void vgpu_graph_memory_begin(struct vgpu_process *process, struct vgpu_node *node);
+/* graph_memory.c: what a new node would allocate or free; a node that does begins, and ends. */
+CUresult vgpu_graph_memory_check(struct vgpu_process *process, const struct vgpu_graph *graph,
+                                 const CUDA_MEM_ALLOC_NODE_PARAMS *params);
+CUresult vgpu_graph_memory_check_free(struct vgpu_process *process, const struct vgpu_graph *graph, CUdeviceptr dptr);
+CUresult vgpu_graph_memory_put(struct vgpu_process *process, struct vgpu_node *node);
 void vgpu_graph_memory_end(struct vgpu_process *process, struct vgpu_node *node);
+
+/* The nodes are done. INVALID_VALUE: it is there already, or not there. */
+CUresult vgpu_graph_memory_allocate(struct vgpu_process *process, struct vgpu_block *block);
+CUresult vgpu_graph_memory_free(struct vgpu_process *process, const struct vgpu_block *block);
+/* Room for so much memory that is there at once: 1, or 0: there is not enough. */
+int vgpu_graph_memory_reserve(struct vgpu_cuda *cuda, CUdevice device, uint64_t live);
+/* The executable graph has so much of the device mapped now. */
+void vgpu_graph_memory_map(struct vgpu_process *process, struct vgpu_exec *exec, CUdevice device, uint64_t live);
+
+/* graph_plan.c: reserves what a launch takes, if nothing stands in its way. `launches`: or is it an upload, which does
+ * no more? */
+CUresult vgpu_graph_memory_prepare(struct vgpu_process *process, struct vgpu_exec *exec, int launches);
+
+/* pool.c: whether such memory can be allocated. */
+CUresult vgpu_pool_check(struct vgpu_process *process, const CUmemPoolProps *props);
 
 /* graph_held.c */
 int vgpu_held_copy(struct vgpu_process *process, struct vgpu_graph *copy, const struct vgpu_graph *graph);

@@ -83,6 +83,24 @@ struct conditional {
     unsigned int value;
 };
 
+static int has_conditional(const struct vgpu_graph *graph, CUgraphConditionalHandle handle) {
+    for (size_t i = 0; i < graph->count; i++) {
+        const CUgraphNodeParams *params = &graph->nodes[i]->params;
+        if (params->type == VGPU_NODE_CONDITIONAL && params->conditional.handle == handle) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int vgpu_conditional_is_free(struct vgpu_process *process, CUgraphConditionalHandle handle,
+                             const struct vgpu_graph *graph) {
+    const struct conditional *found =
+        vgpu_object_find(process, VGPU_OBJECT_CONDITIONAL, (const void *)(uintptr_t)handle);
+    return found != NULL && (uint64_t)(uintptr_t)found->graph == graph->object.handle &&
+           !has_conditional(graph, handle);
+}
+
 unsigned int vgpu_conditional_value(struct vgpu_process *process, CUgraphConditionalHandle handle) {
     const struct conditional *found =
         vgpu_object_find(process, VGPU_OBJECT_CONDITIONAL, (const void *)(uintptr_t)handle);

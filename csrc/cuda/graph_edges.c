@@ -203,6 +203,9 @@ CUresult vgpu_cuGraphRemoveDependencies_v2(struct vgpu_process *process, struct 
             return CUDA_ERROR_INVALID_VALUE;
         }
     }
+    if (numDependencies > 0 && vgpu_graph_has_memory(graph)) { /* its edges stay (doc) */
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
     for (size_t i = 0; i < numDependencies; i++) {
         find_ends(process, graph, from[i], to[i], ends);
         struct vgpu_edge *edge = edge_of(ends[1], ends[0]);

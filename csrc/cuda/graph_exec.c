@@ -1,6 +1,5 @@
 /* Executable graphs: made from a graph, changed, thrown away. They are launched in graph_launch.c. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "cuda/graph.h"
 
@@ -27,9 +26,27 @@ struct vgpu_exec *vgpu_exec_find(struct vgpu_process *process, CUgraphExec handl
     return vgpu_object_find(process, VGPU_OBJECT_EXEC, handle);
 }
 
-/* Device code would have to launch it, and none runs. */
-static CUresult check(const struct vgpu_graph *graph, uint64_t flags) {
-    if (graph == NULL) {
+struct twin {
+    uint64_t origin;
+    int found;
+};
+
+static void look_for_twin(struct vgpu_object *object, void *data) {
+    struct twin *twin = data;
+    twin->found |= ((const struct vgpu_exec *)object)->graph->origin == twin->origin;
+}
+
+static int has_executable(struct vgpu_process *process, const struct vgpu_graph *graph) {
+    struct twin twin = {graph->object.handle, 0};
+    vgpu_objects_visit(process, VGPU_OBJECT_EXEC, look_for_twin, &twin);
+    return twin.found;
+}
+
+/* Device code would have to launch it, and none runs. Memory is for one executable graph at a time (doc). */
+static CUresult check(struct vgpu_process *process, const struct vgpu_graph *graph, uint64_t flags) {
+    const uint64_t exclusive = FLAG_DEVICE_LAUNCH | FLAG_AUTO_FREE;
+    if (graph == NULL || graph->is_moved || (flags & exclusive) == exclusive ||
+        (vgpu_graph_has_memory(graph) && has_executable(process, graph))) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     if (graph->captures > 0) {
@@ -41,7 +58,7 @@ static CUresult check(const struct vgpu_graph *graph, uint64_t flags) {
 static CUresult instantiate(struct vgpu_process *process, struct vgpu_call *call, CUgraphExec *handle, CUgraph hGraph,
                             uint64_t flags) {
     const struct vgpu_graph *graph = vgpu_graph_find(process, hGraph);
-    CUresult refusal = check(graph, flags);
+    CUresult refusal = check(process, graph, flags);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
     }
@@ -55,6 +72,7 @@ static CUresult instantiate(struct vgpu_process *process, struct vgpu_call *call
     exec->object = (struct vgpu_object){.kind = VGPU_OBJECT_EXEC, .end = end_exec};
     exec->graph = copy;
     exec->flags = flags;
+    exec->frees = (flags & FLAG_AUTO_FREE) != 0;
     exec->id = copy->id;
     if (!vgpu_object_add(process, &exec->object)) {
         vgpu_object_drop(process, &copy->object);
@@ -164,6 +182,13 @@ static CUresult change(struct vgpu_process *process, CUgraphExec handle, CUgraph
     return result == CUDA_SUCCESS ? vgpu_node_set(process, node, params) : result;
 }
 
+static CUresult change_part(struct vgpu_process *process, CUgraphExec handle, CUgraphNode hNode, struct vgpu_part part,
+                            const void *from) {
+    struct vgpu_node *node;
+    CUresult result = from != NULL ? find(process, handle, hNode, &node) : CUDA_ERROR_INVALID_VALUE;
+    return result == CUDA_SUCCESS ? vgpu_part_set(process, node, part, from) : result;
+}
+
 CUresult vgpu_cuGraphExecNodeSetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphExec hGraphExec,
                                        CUgraphNode hNode, CUgraphNodeParams *nodeParams) {
     (void)call;
@@ -199,96 +224,61 @@ CUresult vgpu_cuGraphExecMemsetNodeSetParams(struct vgpu_process *process, struc
 CUresult vgpu_cuGraphExecHostNodeSetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphExec hGraphExec,
                                            CUgraphNode hNode, const CUDA_HOST_NODE_PARAMS *nodeParams) {
     (void)call;
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUgraphNodeParams params = {.type = VGPU_NODE_HOST};
-    params.host.of = *nodeParams;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_HOST, host.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphExecExternalSemaphoresSignalNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                                CUgraphExec hGraphExec, CUgraphNode hNode,
                                                                const CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *nodeParams) {
     (void)call;
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUgraphNodeParams params = {.type = VGPU_NODE_SEMAPHORES_SIGNAL};
-    params.extSemSignal.of = *nodeParams;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_SEMAPHORES_SIGNAL, extSemSignal.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphExecExternalSemaphoresWaitNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                              CUgraphExec hGraphExec, CUgraphNode hNode,
                                                              const CUDA_EXT_SEM_WAIT_NODE_PARAMS *nodeParams) {
     (void)call;
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUgraphNodeParams params = {.type = VGPU_NODE_SEMAPHORES_WAIT};
-    params.extSemWait.of = *nodeParams;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_SEMAPHORES_WAIT, extSemWait.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphExecBatchMemOpNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                  CUgraphExec hGraphExec, CUgraphNode hNode,
                                                  const CUDA_BATCH_MEM_OP_NODE_PARAMS *nodeParams) {
     (void)call;
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUgraphNodeParams params = {.type = VGPU_NODE_BATCH_MEM_OP};
-    params.memOp = *nodeParams;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_BATCH_MEM_OP, memOp), nodeParams);
 }
 
 CUresult vgpu_cuGraphExecKernelNodeSetParams_v2(struct vgpu_process *process, struct vgpu_call *call,
                                                 CUgraphExec hGraphExec, CUgraphNode hNode,
                                                 const CUDA_KERNEL_NODE_PARAMS *nodeParams) {
     (void)call;
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUgraphNodeParams params = {.type = VGPU_NODE_KERNEL};
-    params.kernel = *nodeParams;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_KERNEL, kernel), nodeParams);
 }
 
 CUresult vgpu_cuGraphExecKernelNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                              CUgraphExec hGraphExec, CUgraphNode hNode,
                                              const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams) {
     (void)call;
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUgraphNodeParams params = {.type = VGPU_NODE_KERNEL};
-    memcpy(&params.kernel, nodeParams, sizeof(*nodeParams));
-    return change(process, hGraphExec, hNode, &params);
+    const struct vgpu_part part = {VGPU_NODE_KERNEL, offsetof(CUgraphNodeParams, kernel), sizeof(*nodeParams)};
+    return change_part(process, hGraphExec, hNode, part, nodeParams);
 }
 
 CUresult vgpu_cuGraphExecChildGraphNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                  CUgraphExec hGraphExec, CUgraphNode hNode, CUgraph childGraph) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_GRAPH};
-    params.graph.graph = childGraph;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_GRAPH, graph.graph), &childGraph);
 }
 
 CUresult vgpu_cuGraphExecEventRecordNodeSetEvent(struct vgpu_process *process, struct vgpu_call *call,
                                                  CUgraphExec hGraphExec, CUgraphNode hNode, CUevent event) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_EVENT_RECORD};
-    params.event.event = event;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_EVENT_RECORD, event.event), &event);
 }
 
 CUresult vgpu_cuGraphExecEventWaitNodeSetEvent(struct vgpu_process *process, struct vgpu_call *call,
                                                CUgraphExec hGraphExec, CUgraphNode hNode, CUevent event) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_WAIT_EVENT};
-    params.event.event = event;
-    return change(process, hGraphExec, hNode, &params);
+    return change_part(process, hGraphExec, hNode, VGPU_PART(VGPU_NODE_WAIT_EVENT, event.event), &event);
 }
 
 static int can_be_disabled(const struct vgpu_node *node) {
@@ -368,7 +358,7 @@ static CUresult update(struct vgpu_process *process, CUgraphExec hGraphExec, CUg
                        CUgraphExecUpdateResultInfo *info) {
     struct vgpu_exec *exec = vgpu_exec_find(process, hGraphExec);
     const struct vgpu_graph *graph = vgpu_graph_find(process, hGraph);
-    if (exec == NULL || graph == NULL) {
+    if (exec == NULL || graph == NULL || graph->is_moved) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     const struct vgpu_node *where;

@@ -105,7 +105,11 @@ static CUresult run_node(struct vgpu_process *process, struct vgpu_call *call, c
             vgpu_event_record(event);
         }
         return CUDA_SUCCESS;
-    default: /* memory is there from the node's making on; the rest is done already, or does nothing */
+    case VGPU_NODE_MEM_ALLOC:
+        return vgpu_graph_memory_allocate(process, node->block);
+    case VGPU_NODE_MEM_FREE:
+        return vgpu_graph_memory_free(process, node->block);
+    default: /* it is done already, or does nothing */
         return CUDA_SUCCESS;
     }
 }
@@ -165,7 +169,7 @@ static CUresult put_off(struct vgpu_process *process, struct vgpu_call *call, co
 
 static CUresult find(struct vgpu_process *process, struct vgpu_call *call, CUgraphExec handle, CUstream hStream,
                      struct vgpu_exec **exec, struct vgpu_stream **stream) {
-    CUresult refusal = vgpu_stream_find(process, call, hStream, stream);
+    CUresult refusal = vgpu_stream_use(process, call, hStream, stream);
     *exec = refusal == CUDA_SUCCESS ? vgpu_exec_find(process, handle) : NULL;
     return refusal == CUDA_SUCCESS && *exec == NULL ? CUDA_ERROR_INVALID_VALUE : refusal;
 }
@@ -187,6 +191,10 @@ CUresult vgpu_cuGraphLaunch(struct vgpu_process *process, struct vgpu_call *call
     if (!is_possible(process, exec->graph)) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
+    refusal = vgpu_graph_memory_prepare(process, exec, 1);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
     return has_host_nodes(exec->graph) ? put_off(process, call, exec->graph) : run(process, call, exec->graph);
 }
 
@@ -195,5 +203,6 @@ CUresult vgpu_cuGraphUpload(struct vgpu_process *process, struct vgpu_call *call
     struct vgpu_exec *exec;
     struct vgpu_stream *stream;
     CUresult refusal = find(process, call, hGraph, hStream, &exec, &stream);
-    return refusal == CUDA_SUCCESS ? vgpu_capture_refuse(process, stream) : refusal;
+    refusal = refusal == CUDA_SUCCESS ? vgpu_capture_refuse(process, stream) : refusal;
+    return refusal == CUDA_SUCCESS ? vgpu_graph_memory_prepare(process, exec, 0) : refusal;
 }

@@ -9,7 +9,8 @@
 CUresult vgpu_node_add(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode *handle, CUgraph hGraph,
                        struct vgpu_dependencies before, const CUgraphNodeParams *params) {
     struct vgpu_graph *graph = vgpu_graph_find(process, hGraph);
-    if (handle == NULL || graph == NULL || params == NULL) {
+    if (handle == NULL || graph == NULL || params == NULL ||
+        (params->type == VGPU_NODE_GRAPH && params->graph.ownership < VGPU_OWNERSHIP_CLONE)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     CUresult result = vgpu_cuda_ready(process);
@@ -31,7 +32,8 @@ CUresult vgpu_node_check(struct vgpu_process *process, CUgraphNode handle, int t
 
 CUresult vgpu_node_set(struct vgpu_process *process, struct vgpu_node *node, const CUgraphNodeParams *params) {
     if (params->type != node->params.type || params->type == VGPU_NODE_MEM_ALLOC ||
-        params->type == VGPU_NODE_MEM_FREE || params->type == VGPU_NODE_CONDITIONAL) {
+        params->type == VGPU_NODE_MEM_FREE || params->type == VGPU_NODE_CONDITIONAL ||
+        (params->type == VGPU_NODE_GRAPH && params->graph.ownership == VGPU_OWNERSHIP_MOVE)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     CUresult result = vgpu_params_check(process, node->graph, params);
@@ -62,145 +64,127 @@ CUresult vgpu_node_change(struct vgpu_process *process, CUgraphNode handle, cons
     return result == CUDA_SUCCESS ? vgpu_node_set(process, node, params) : result;
 }
 
+static int put(CUgraphNodeParams *params, struct vgpu_part part, const void *from) {
+    *params = (CUgraphNodeParams){.type = part.type};
+    if (from != NULL) {
+        memcpy((char *)params + part.offset, from, part.size);
+    }
+    return from != NULL;
+}
+
+CUresult vgpu_part_add(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode *handle, CUgraph hGraph,
+                       struct vgpu_dependencies before, struct vgpu_part part, const void *from) {
+    CUgraphNodeParams params;
+    return put(&params, part, from) ? vgpu_node_add(process, call, handle, hGraph, before, &params)
+                                    : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult vgpu_part_get(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode handle, struct vgpu_part part,
+                       void *to) {
+    struct vgpu_node *node;
+    CUresult result = vgpu_node_check(process, handle, part.type, to, &node);
+    if (result == CUDA_SUCCESS) {
+        memcpy(to, (const char *)&node->params + part.offset, part.size);
+    }
+    if (result == CUDA_SUCCESS && call != NULL) {
+        vgpu_call_output(call, to, part.size);
+    }
+    return result;
+}
+
+CUresult vgpu_part_change(struct vgpu_process *process, CUgraphNode handle, struct vgpu_part part, const void *from) {
+    CUgraphNodeParams params;
+    return put(&params, part, from) ? vgpu_node_change(process, handle, &params) : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult vgpu_part_set(struct vgpu_process *process, struct vgpu_node *node, struct vgpu_part part, const void *from) {
+    CUgraphNodeParams params;
+    return put(&params, part, from) ? vgpu_node_set(process, node, &params) : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult vgpu_cuGraphAddHostNode(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode *phGraphNode,
                                  CUgraph hGraph, const CUgraphNode *dependencies, size_t numDependencies,
                                  const CUDA_HOST_NODE_PARAMS *nodeParams) {
-    CUgraphNodeParams params = {.type = VGPU_NODE_HOST};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.host.of = *nodeParams;
-    return vgpu_node_add(process, call, phGraphNode, hGraph,
-                         (struct vgpu_dependencies){dependencies, NULL, numDependencies}, &params);
+    return vgpu_part_add(process, call, phGraphNode, hGraph,
+                         (struct vgpu_dependencies){dependencies, NULL, numDependencies},
+                         VGPU_PART(VGPU_NODE_HOST, host.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphHostNodeGetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
                                        CUDA_HOST_NODE_PARAMS *nodeParams) {
     (void)call;
-    struct vgpu_node *node;
-    CUresult result = vgpu_node_check(process, hNode, VGPU_NODE_HOST, nodeParams, &node);
-    if (result == CUDA_SUCCESS) {
-        *nodeParams = node->params.host.of;
-    }
-    return result;
+    return vgpu_part_get(process, NULL, hNode, VGPU_PART(VGPU_NODE_HOST, host.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphHostNodeSetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
                                        const CUDA_HOST_NODE_PARAMS *nodeParams) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_HOST};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.host.of = *nodeParams;
-    return vgpu_node_change(process, hNode, &params);
+    return vgpu_part_change(process, hNode, VGPU_PART(VGPU_NODE_HOST, host.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphAddExternalSemaphoresSignalNode(struct vgpu_process *process, struct vgpu_call *call,
                                                      CUgraphNode *phGraphNode, CUgraph hGraph,
                                                      const CUgraphNode *dependencies, size_t numDependencies,
                                                      const CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *nodeParams) {
-    CUgraphNodeParams params = {.type = VGPU_NODE_SEMAPHORES_SIGNAL};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.extSemSignal.of = *nodeParams;
-    return vgpu_node_add(process, call, phGraphNode, hGraph,
-                         (struct vgpu_dependencies){dependencies, NULL, numDependencies}, &params);
+    return vgpu_part_add(process, call, phGraphNode, hGraph,
+                         (struct vgpu_dependencies){dependencies, NULL, numDependencies},
+                         VGPU_PART(VGPU_NODE_SEMAPHORES_SIGNAL, extSemSignal.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphExternalSemaphoresSignalNodeGetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                            CUgraphNode hNode,
                                                            CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *params_out) {
     (void)call;
-    struct vgpu_node *node;
-    CUresult result = vgpu_node_check(process, hNode, VGPU_NODE_SEMAPHORES_SIGNAL, params_out, &node);
-    if (result == CUDA_SUCCESS) {
-        *params_out = node->params.extSemSignal.of;
-    }
-    return result;
+    return vgpu_part_get(process, NULL, hNode, VGPU_PART(VGPU_NODE_SEMAPHORES_SIGNAL, extSemSignal.of), params_out);
 }
 
 CUresult vgpu_cuGraphExternalSemaphoresSignalNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                            CUgraphNode hNode,
                                                            const CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *nodeParams) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_SEMAPHORES_SIGNAL};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.extSemSignal.of = *nodeParams;
-    return vgpu_node_change(process, hNode, &params);
+    return vgpu_part_change(process, hNode, VGPU_PART(VGPU_NODE_SEMAPHORES_SIGNAL, extSemSignal.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphAddExternalSemaphoresWaitNode(struct vgpu_process *process, struct vgpu_call *call,
                                                    CUgraphNode *phGraphNode, CUgraph hGraph,
                                                    const CUgraphNode *dependencies, size_t numDependencies,
                                                    const CUDA_EXT_SEM_WAIT_NODE_PARAMS *nodeParams) {
-    CUgraphNodeParams params = {.type = VGPU_NODE_SEMAPHORES_WAIT};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.extSemWait.of = *nodeParams;
-    return vgpu_node_add(process, call, phGraphNode, hGraph,
-                         (struct vgpu_dependencies){dependencies, NULL, numDependencies}, &params);
+    return vgpu_part_add(process, call, phGraphNode, hGraph,
+                         (struct vgpu_dependencies){dependencies, NULL, numDependencies},
+                         VGPU_PART(VGPU_NODE_SEMAPHORES_WAIT, extSemWait.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphExternalSemaphoresWaitNodeGetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                          CUgraphNode hNode, CUDA_EXT_SEM_WAIT_NODE_PARAMS *params_out) {
     (void)call;
-    struct vgpu_node *node;
-    CUresult result = vgpu_node_check(process, hNode, VGPU_NODE_SEMAPHORES_WAIT, params_out, &node);
-    if (result == CUDA_SUCCESS) {
-        *params_out = node->params.extSemWait.of;
-    }
-    return result;
+    return vgpu_part_get(process, NULL, hNode, VGPU_PART(VGPU_NODE_SEMAPHORES_WAIT, extSemWait.of), params_out);
 }
 
 CUresult vgpu_cuGraphExternalSemaphoresWaitNodeSetParams(struct vgpu_process *process, struct vgpu_call *call,
                                                          CUgraphNode hNode,
                                                          const CUDA_EXT_SEM_WAIT_NODE_PARAMS *nodeParams) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_SEMAPHORES_WAIT};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.extSemWait.of = *nodeParams;
-    return vgpu_node_change(process, hNode, &params);
+    return vgpu_part_change(process, hNode, VGPU_PART(VGPU_NODE_SEMAPHORES_WAIT, extSemWait.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphAddBatchMemOpNode(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode *phGraphNode,
                                        CUgraph hGraph, const CUgraphNode *dependencies, size_t numDependencies,
                                        const CUDA_BATCH_MEM_OP_NODE_PARAMS *nodeParams) {
-    CUgraphNodeParams params = {.type = VGPU_NODE_BATCH_MEM_OP};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.memOp = *nodeParams;
-    return vgpu_node_add(process, call, phGraphNode, hGraph,
-                         (struct vgpu_dependencies){dependencies, NULL, numDependencies}, &params);
+    return vgpu_part_add(process, call, phGraphNode, hGraph,
+                         (struct vgpu_dependencies){dependencies, NULL, numDependencies},
+                         VGPU_PART(VGPU_NODE_BATCH_MEM_OP, memOp), nodeParams);
 }
 
 CUresult vgpu_cuGraphBatchMemOpNodeGetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
                                              CUDA_BATCH_MEM_OP_NODE_PARAMS *nodeParams_out) {
     (void)call;
-    struct vgpu_node *node;
-    CUresult result = vgpu_node_check(process, hNode, VGPU_NODE_BATCH_MEM_OP, nodeParams_out, &node);
-    if (result == CUDA_SUCCESS) {
-        *nodeParams_out = node->params.memOp;
-    }
-    return result;
+    return vgpu_part_get(process, NULL, hNode, VGPU_PART(VGPU_NODE_BATCH_MEM_OP, memOp), nodeParams_out);
 }
 
 CUresult vgpu_cuGraphBatchMemOpNodeSetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
                                              const CUDA_BATCH_MEM_OP_NODE_PARAMS *nodeParams) {
     (void)call;
-    CUgraphNodeParams params = {.type = VGPU_NODE_BATCH_MEM_OP};
-    if (nodeParams == NULL) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    params.memOp = *nodeParams;
-    return vgpu_node_change(process, hNode, &params);
+    return vgpu_part_change(process, hNode, VGPU_PART(VGPU_NODE_BATCH_MEM_OP, memOp), nodeParams);
 }
 
 CUresult vgpu_cuGraphAddMemcpyNode(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode *phGraphNode,
@@ -219,12 +203,7 @@ CUresult vgpu_cuGraphAddMemcpyNode(struct vgpu_process *process, struct vgpu_cal
 CUresult vgpu_cuGraphMemcpyNodeGetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
                                          CUDA_MEMCPY3D *nodeParams) {
     (void)call;
-    struct vgpu_node *node;
-    CUresult result = vgpu_node_check(process, hNode, VGPU_NODE_MEMCPY, nodeParams, &node);
-    if (result == CUDA_SUCCESS) {
-        *nodeParams = node->params.memcpy.of;
-    }
-    return result;
+    return vgpu_part_get(process, NULL, hNode, VGPU_PART(VGPU_NODE_MEMCPY, memcpy.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphMemcpyNodeSetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
@@ -256,12 +235,7 @@ CUresult vgpu_cuGraphAddMemsetNode(struct vgpu_process *process, struct vgpu_cal
 CUresult vgpu_cuGraphMemsetNodeGetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,
                                          CUDA_MEMSET_NODE_PARAMS *nodeParams) {
     (void)call;
-    struct vgpu_node *node;
-    CUresult result = vgpu_node_check(process, hNode, VGPU_NODE_MEMSET, nodeParams, &node);
-    if (result == CUDA_SUCCESS) {
-        *nodeParams = node->params.memset.of;
-    }
-    return result;
+    return vgpu_part_get(process, NULL, hNode, VGPU_PART(VGPU_NODE_MEMSET, memset.of), nodeParams);
 }
 
 CUresult vgpu_cuGraphMemsetNodeSetParams(struct vgpu_process *process, struct vgpu_call *call, CUgraphNode hNode,

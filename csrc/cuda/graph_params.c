@@ -20,13 +20,17 @@ static CUresult check_kernel(struct vgpu_process *process, const CUDA_KERNEL_NOD
     }
     unsigned int grid[3] = {params->gridDimX, params->gridDimY, params->gridDimZ};
     unsigned int block[3] = {params->blockDimX, params->blockDimY, params->blockDimZ};
-    return vgpu_launch_check(process, function, grid, block, params->sharedMemBytes);
+    CUresult refusal = vgpu_launch_check(process, function, grid, block, params->sharedMemBytes);
+    return refusal == CUDA_SUCCESS && !vgpu_launch_has_parameters(function, params) ? CUDA_ERROR_INVALID_VALUE
+                                                                                    : refusal;
 }
 
 static int is_memset(const CUDA_MEMSET_NODE_PARAMS *params) {
     unsigned int size = params->elementSize;
+    size_t row;
     return (size == 1 || size == 2 || size == 4) && params->width > 0 && params->height > 0 &&
-           params->dst % size == 0 && (params->height == 1 || params->pitch >= params->width * size);
+           params->dst % size == 0 && !__builtin_mul_overflow(params->width, size, &row) &&
+           (params->height == 1 || params->pitch >= row);
 }
 
 static int is_copy(const CUDA_MEMCPY3D *params) {
@@ -43,18 +47,23 @@ static int is_batch(const CUDA_BATCH_MEM_OP_NODE_PARAMS *params) {
     return params->count > 0 && params->count <= BATCH_MAX && params->paramArray != NULL && params->flags == 0;
 }
 
-int vgpu_graph_has_memory(const struct vgpu_graph *graph) {
+/* It, or a graph in it. */
+static int has_type(const struct vgpu_graph *graph, int type) {
     for (size_t i = 0; i < graph->count; i++) {
-        if (graph->nodes[i]->params.type == VGPU_NODE_MEM_ALLOC || graph->nodes[i]->params.type == VGPU_NODE_MEM_FREE) {
+        if (graph->nodes[i]->params.type == type) {
             return 1;
         }
         for (size_t j = 0; j < graph->nodes[i]->child_count; j++) {
-            if (vgpu_graph_has_memory(graph->nodes[i]->children[j])) {
+            if (has_type(graph->nodes[i]->children[j], type)) {
                 return 1;
             }
         }
     }
     return 0;
+}
+
+int vgpu_graph_has_memory(const struct vgpu_graph *graph) {
+    return has_type(graph, VGPU_NODE_MEM_ALLOC) || has_type(graph, VGPU_NODE_MEM_FREE);
 }
 
 /* Is `other` this graph, or somewhere in it? */
@@ -68,26 +77,37 @@ static int is_in(const struct vgpu_graph *other, const struct vgpu_graph *graph)
     return found;
 }
 
-/* No graph can have itself in it. */
-static CUresult check_child(struct vgpu_process *process, const struct vgpu_graph *graph, CUgraph handle) {
-    const struct vgpu_graph *child = vgpu_graph_find(process, handle);
-    if (child == NULL || is_in(graph, child)) {
+/* No graph can have itself in it. One that is moved keeps its memory; one that is copied must have none, nor conditions
+ * (cuda.h 13.5, cuGraphAddChildGraphNode), else the code is what NVIDIA's library answers (NVIDIA/cccl, pull request
+ * 8308). */
+static CUresult check_child(struct vgpu_process *process, const struct vgpu_graph *graph,
+                            const CUgraphNodeParams *params) {
+    const struct vgpu_graph *child = vgpu_graph_find(process, params->graph.graph);
+    int ownership = params->graph.ownership;
+    int moves = ownership == VGPU_OWNERSHIP_MOVE;
+    if (child == NULL || is_in(graph, child) || ownership > VGPU_OWNERSHIP_MOVE ||
+        (moves && (child->object.is_part || child->captures > 0))) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    return vgpu_graph_has_memory(child) ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
+    if (ownership == VGPU_OWNERSHIP_UNSAID) { /* of a node that is there, for its copy in an executable graph */
+        return CUDA_SUCCESS;
+    }
+    if (child->is_moved) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    return !moves && (vgpu_graph_has_memory(child) || has_type(child, VGPU_NODE_CONDITIONAL)) ? CUDA_ERROR_NOT_SUPPORTED
+                                                                                              : CUDA_SUCCESS;
 }
 
 /* A handle for the conditions of this graph, which no other node has taken. */
 static int is_conditional(struct vgpu_process *process, const struct vgpu_graph *graph,
                           const CUgraphNodeParams *params) {
-    const struct vgpu_object *handle =
-        vgpu_object_find(process, VGPU_OBJECT_CONDITIONAL, (const void *)(uintptr_t)params->conditional.handle);
     unsigned int size = params->conditional.size;
     int fits = params->conditional.type == VGPU_CONDITIONAL_IF      ? size == 1 || size == 2
                : params->conditional.type == VGPU_CONDITIONAL_WHILE ? size == 1
                                                                     : size >= 1;
-    return handle != NULL && graph != NULL && fits && params->conditional.type >= VGPU_CONDITIONAL_IF &&
-           params->conditional.type <= VGPU_CONDITIONAL_SWITCH;
+    return vgpu_conditional_is_free(process, params->conditional.handle, graph) && fits &&
+           params->conditional.type >= VGPU_CONDITIONAL_IF && params->conditional.type <= VGPU_CONDITIONAL_SWITCH;
 }
 
 static CUresult valid(int condition) {
@@ -112,7 +132,7 @@ CUresult vgpu_params_check(struct vgpu_process *process, const struct vgpu_graph
     case VGPU_NODE_HOST:
         return valid(params->host.of.fn != NULL);
     case VGPU_NODE_GRAPH:
-        return check_child(process, graph, params->graph.graph);
+        return check_child(process, graph, params);
     case VGPU_NODE_EMPTY:
         return CUDA_SUCCESS;
     case VGPU_NODE_WAIT_EVENT:
@@ -125,9 +145,9 @@ CUresult vgpu_params_check(struct vgpu_process *process, const struct vgpu_graph
         return valid(params->extSemWait.of.numExtSems > 0 && params->extSemWait.of.extSemArray != NULL &&
                      params->extSemWait.of.paramsArray != NULL);
     case VGPU_NODE_MEM_ALLOC:
-        return valid(params->alloc.bytesize > 0);
+        return vgpu_graph_memory_check(process, graph, &params->alloc);
     case VGPU_NODE_MEM_FREE:
-        return valid(params->free.dptr != 0);
+        return vgpu_graph_memory_check_free(process, graph, params->free.dptr);
     case VGPU_NODE_BATCH_MEM_OP:
         return valid(is_batch(&params->memOp));
     case VGPU_NODE_CONDITIONAL:
@@ -210,9 +230,25 @@ static CUresult put_children(struct vgpu_process *process, struct vgpu_node *nod
     return CUDA_SUCCESS;
 }
 
+/* Who asks is not told to whom the graph belongs, so that nobody moves it a second time (cuda.h 13.5,
+ * CU_GRAPH_CHILD_GRAPH_OWNERSHIP_INVALID). */
 static CUresult put_child(struct vgpu_process *process, struct vgpu_node *node) {
-    const struct vgpu_graph *child = vgpu_graph_find(process, node->params.graph.graph);
-    CUresult result = put_children(process, node, 1, &child);
+    struct vgpu_graph *child = vgpu_graph_find(process, node->params.graph.graph);
+    int moves = node->params.graph.ownership == VGPU_OWNERSHIP_MOVE;
+    node->params.graph.ownership = VGPU_OWNERSHIP_UNSAID;
+    if (moves) {
+        node->children = calloc(1, sizeof(struct vgpu_graph *));
+        if (node->children == NULL) {
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        node->children[0] = child;
+        node->child_count = 1;
+        child->is_moved = 1;
+        child->object.is_part = 1;
+        return CUDA_SUCCESS;
+    }
+    const struct vgpu_graph *from = child;
+    CUresult result = put_children(process, node, 1, &from);
     node->params.graph.graph = result == CUDA_SUCCESS ? vgpu_object_handle(&node->children[0]->object) : NULL;
     return result;
 }
@@ -232,20 +268,16 @@ static CUresult put_conditional(struct vgpu_process *process, struct vgpu_node *
     return bodies == NULL ? CUDA_ERROR_OUT_OF_MEMORY : result;
 }
 
-/* The memory is there from the node's making until its end, not only between two nodes of a launch (own choice). A copy
- * of the node is for the same memory. */
-static CUresult put_memory(struct vgpu_process *process, struct vgpu_node *node) {
-    if (node->origin != 0) {
-        return CUDA_SUCCESS;
+static CUresult put_allocation(struct vgpu_process *process, struct vgpu_node *node) {
+    CUDA_MEM_ALLOC_NODE_PARAMS *params = &node->params.alloc;
+    if (params->accessDescCount > 0) {
+        params->accessDescs =
+            keep(node, 0, params->accessDescs, params->accessDescCount * sizeof(*params->accessDescs));
+        if (params->accessDescs == NULL) {
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
     }
-    struct vgpu_call call = {.process = process};
-    CUdeviceptr address;
-    CUresult result = vgpu_cuMemAlloc_v2(process, &call, &address, node->params.alloc.bytesize);
-    node->params.alloc.dptr = result == CUDA_SUCCESS ? address : 0;
-    if (result == CUDA_SUCCESS) {
-        vgpu_graph_memory_begin(process, node);
-    }
-    return result;
+    return vgpu_graph_memory_put(process, node);
 }
 
 CUresult vgpu_params_put(struct vgpu_process *process, struct vgpu_node *node, const CUgraphNodeParams *params) {
@@ -259,7 +291,9 @@ CUresult vgpu_params_put(struct vgpu_process *process, struct vgpu_node *node, c
     case VGPU_NODE_SEMAPHORES_WAIT:
         return put_semaphores(node);
     case VGPU_NODE_MEM_ALLOC:
-        return put_memory(process, node);
+        return put_allocation(process, node);
+    case VGPU_NODE_MEM_FREE:
+        return vgpu_graph_memory_put(process, node);
     case VGPU_NODE_BATCH_MEM_OP:
         return put_batch(node);
     case VGPU_NODE_CONDITIONAL:
@@ -270,9 +304,7 @@ CUresult vgpu_params_put(struct vgpu_process *process, struct vgpu_node *node, c
 }
 
 void vgpu_params_end(struct vgpu_process *process, struct vgpu_node *node) {
-    if (node->params.type == VGPU_NODE_MEM_ALLOC && node->origin == 0) {
-        vgpu_graph_memory_end(process, node);
-    }
+    vgpu_graph_memory_end(process, node);
     for (size_t i = 0; i < node->child_count; i++) {
         vgpu_object_drop(process, &node->children[i]->object);
     }

@@ -1,12 +1,14 @@
-/* Memory that several processes use. Exported memory moves into a memfd; its handle says in which process that is open,
- * and /proc/PID/fd leads there, for who may trace that process: its own user. */
+/* Memory and events that several processes use. Exported memory moves into a memfd; its handle says in which process
+ * that is open, and /proc/PID/fd leads there, for who may trace that process: its own user. */
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cuda/model.h"
+#include "cuda/event.h"
 
 enum {
     OPEN_LAZILY = 1, /* CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS: the only flags there are */
@@ -164,21 +166,65 @@ CUresult vgpu_cuIpcCloseMemHandle(struct vgpu_process *process, struct vgpu_call
     return CUDA_SUCCESS;
 }
 
-/* Events are not shared here: there is nothing to wait for in another process. */
+static const char event_magic[8] = "VGPUEVT";
+
+/* What is in a CUipcEventHandle. */
+struct event_handle {
+    char magic[8];
+    int32_t pid;
+    int32_t reserved;
+    uint64_t event; /* two events never have one handle */
+    uint8_t uuid[VGPU_UUID_BYTES];
+    uint64_t rest[3];
+};
+
+static_assert(sizeof(struct event_handle) == sizeof(CUipcEventHandle), "it fills the handle");
+
+/* Only events that were made for it (doc). */
 CUresult vgpu_cuIpcGetEventHandle(struct vgpu_process *process, struct vgpu_call *call, CUipcEventHandle *pHandle,
                                   CUevent event) {
     (void)call;
-    (void)event;
-    CUresult refusal = pHandle != NULL ? vgpu_cuda_ready(process) : CUDA_ERROR_INVALID_VALUE;
-    return refusal != CUDA_SUCCESS ? refusal : CUDA_ERROR_NOT_SUPPORTED;
+    CUcontext context;
+    CUdevice device;
+    CUresult refusal = pHandle != NULL ? current(process, &context, &device) : CUDA_ERROR_INVALID_VALUE;
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    const struct vgpu_cuda_event *found = vgpu_event_find(process, event);
+    if (found == NULL || (found->flags & VGPU_EVENT_INTERPROCESS) == 0) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    refusal = vgpu_context_check(process, found->object.context, &device);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    struct event_handle handle = {.pid = getpid(), .event = found->object.handle};
+    memcpy(handle.magic, event_magic, sizeof(event_magic));
+    memcpy(handle.uuid, process->cuda->device[device].gpu->uuid, sizeof(handle.uuid));
+    memcpy(pHandle, &handle, sizeof(handle));
+    return CUDA_SUCCESS;
 }
 
+/* Work is done when it has been asked for, in the other process as well: there is never anything to wait for, and the
+ * new event stands for that. As with memory, a process cannot open what it has exported itself (own choice). */
 CUresult vgpu_cuIpcOpenEventHandle(struct vgpu_process *process, struct vgpu_call *call, CUevent *phEvent,
                                    CUipcEventHandle handle) {
-    (void)call;
-    (void)handle;
-    CUresult refusal = phEvent != NULL ? vgpu_cuda_ready(process) : CUDA_ERROR_INVALID_VALUE;
-    return refusal != CUDA_SUCCESS ? refusal : CUDA_ERROR_NOT_SUPPORTED;
+    CUcontext context;
+    CUdevice device;
+    CUresult refusal = phEvent != NULL ? current(process, &context, &device) : CUDA_ERROR_INVALID_VALUE;
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
+    }
+    struct event_handle wanted;
+    memcpy(&wanted, &handle, sizeof(wanted));
+    if (memcmp(wanted.magic, event_magic, sizeof(event_magic)) != 0 || wanted.pid <= 0 ||
+        (kill(wanted.pid, 0) != 0 && errno == ESRCH)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (wanted.pid == getpid()) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    return vgpu_event_new(process, call, context, VGPU_EVENT_DISABLE_TIMING | VGPU_EVENT_INTERPROCESS, phEvent);
 }
 
 /* The kernel has no dma-buf of memory that is not there. What is asked for is looked at before cuInit (measured on

@@ -87,7 +87,7 @@ static CUresult launch(struct vgpu_process *process, struct vgpu_call *call, CUf
     if (function == NULL) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    CUresult result = vgpu_stream_find(process, call, hStream, &stream);
+    CUresult result = vgpu_stream_use(process, call, hStream, &stream);
     result = result == CUDA_SUCCESS ? vgpu_capture_refuse(process, stream) : result;
     if (result != CUDA_SUCCESS) {
         return result;

@@ -1,7 +1,7 @@
 /* Device memory that belongs to a context. It is accounted to the byte, against what the host says the device has; an
  * address is never given out twice, and is none that the host could have mapped, so that a client that dereferences one
  * finds out, as it would with a real device. */
-#include "cuda/model.h"
+#include "cuda/capture.h"
 
 enum {
     ATTRIBUTE_MAX_PITCH = 11,
@@ -45,6 +45,7 @@ static CUresult allocate(struct vgpu_process *process, uint64_t size, int low, u
     if (refusal == CUDA_SUCCESS && size == 0) {
         refusal = CUDA_ERROR_INVALID_VALUE;
     }
+    refusal = refusal == CUDA_SUCCESS ? vgpu_capture_unsafe(process) : refusal;
     return refusal == CUDA_SUCCESS ? vgpu_memory_new(process, context, dev, size, low, address) : refusal;
 }
 
@@ -138,18 +139,20 @@ CUresult vgpu_cuMemAllocPitch(struct vgpu_process *process, struct vgpu_call *ca
     return CUDA_SUCCESS;
 }
 
-/* Addresses are of all contexts of the process (unified addressing): any living context may be current. */
+/* Addresses are of all contexts of the process (unified addressing): any living context may be current. 0 is nothing to
+ * free, as with free() (measured by the lupine project on 590.48.01). */
 CUresult vgpu_cuMemFree_v2(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dptr) {
     (void)call;
     struct vgpu_device *device;
     CUresult refusal = current_device(process, &device);
-    if (refusal != CUDA_SUCCESS) {
+    if (refusal != CUDA_SUCCESS || dptr == 0) {
         return refusal;
     }
     struct vgpu_region *region = vgpu_region_at(&process->cuda->memory, dptr);
     if (region == NULL || region->address != dptr || region->is_part ||
         (region->kind != VGPU_REGION_DEVICE && region->kind != VGPU_REGION_POOL &&
-         region->kind != VGPU_REGION_MANAGED)) {
+         region->kind != VGPU_REGION_MANAGED && region->kind != VGPU_REGION_GRAPH) ||
+        (region->block != NULL && !vgpu_graph_memory_is_free_to_go(region->block))) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     vgpu_region_remove(process->cuda, region);

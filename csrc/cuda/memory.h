@@ -26,6 +26,7 @@ struct vgpu_physical;
 struct vgpu_reservation;
 struct vgpu_pool;
 struct vgpu_advice;
+struct vgpu_block;
 
 /* ------------------------------------------------------------------------------------------------- contents -- */
 
@@ -74,6 +75,7 @@ enum vgpu_region_kind {
     VGPU_REGION_REGISTERED = 5,
     VGPU_REGION_MAPPED = 6, /* cuMemMap */
     VGPU_REGION_IPC = 7,    /* cuIpcOpenMemHandle */
+    VGPU_REGION_GRAPH = 8,  /* a node of a graph that was launched */
 };
 
 struct vgpu_region {
@@ -95,6 +97,7 @@ struct vgpu_region {
     struct vgpu_reservation *reservation;
     uint8_t access[VGPU_GPUS_MAX]; /* MAPPED: of enum vgpu_memory_kind VGPU_ACCESS_*, by device */
     struct vgpu_advice *advice;    /* MANAGED: managed.c */
+    struct vgpu_block *block;      /* GRAPH: graph_memory.c */
 };
 
 struct vgpu_memory {
@@ -161,6 +164,13 @@ void vgpu_advice_free(struct vgpu_advice *advice);
 
 /* pool.c: a region of the pool is gone. */
 void vgpu_pool_give_back(struct vgpu_cuda *cuda, struct vgpu_pool *pool, uint64_t size);
+
+/* graph_memory.c: a region of kind GRAPH is gone. */
+void vgpu_graph_memory_gone(struct vgpu_cuda *cuda, struct vgpu_block *block);
+/* Is the address in memory of a node, be there anything behind it or not? What a stream's capture asks. */
+int vgpu_graph_memory_has(const struct vgpu_process *process, uint64_t address);
+/* May the program free it, or does a node of the graph that it is of? */
+int vgpu_graph_memory_is_free_to_go(const struct vgpu_block *block);
 
 /* vmm.c: a region of kind MAPPED is gone. */
 void vgpu_mapping_gone(struct vgpu_cuda *cuda, const struct vgpu_region *region);

@@ -44,6 +44,14 @@ struct vgpu_device {
     struct vgpu_primary primary;
 };
 
+/* Of one device. */
+struct vgpu_graph_memory {
+    uint64_t live; /* bytes that are allocated and not freed */
+    uint64_t used_high;
+    uint64_t reserved;
+    uint64_t reserved_high;
+};
+
 struct vgpu_cuda {
     struct vgpu_model model; /* first: vgpu/call.c marks it */
     uint32_t initialised;
@@ -54,16 +62,18 @@ struct vgpu_cuda {
     struct vgpu_context *contexts;
     uint64_t contexts_given;
     uint64_t context_ids;
-    uint64_t greens_given;                /* green.c */
-    uint64_t splits_made;                 /* green.c */
-    struct vgpu_peer *peers;              /* peer.c */
-    struct vgpu_coredump *coredumps;      /* coredump.c */
-    struct vgpu_memory memory;            /* memory.h */
-    struct vgpu_objects *objects;         /* objects.c */
-    struct vgpu_stream *default_streams;  /* stream.c */
-    uint32_t graphs_given;                /* graph.c */
-    uint64_t graph_memory[VGPU_GPUS_MAX]; /* graph_memory.c: bytes that nodes hold */
-    uint64_t graph_memory_high[VGPU_GPUS_MAX];
+    uint64_t greens_given;                                /* green.c */
+    uint64_t splits_made;                                 /* green.c */
+    struct vgpu_peer *peers;                              /* peer.c */
+    struct vgpu_coredump *coredumps;                      /* coredump.c */
+    struct vgpu_memory memory;                            /* memory.h */
+    struct vgpu_objects *objects;                         /* objects.c */
+    struct vgpu_stream *default_streams;                  /* stream.c */
+    uint32_t captures;                                    /* capture.c: that go on */
+    uint32_t graphs_given;                                /* graph.c */
+    struct vgpu_graph_memory graph_memory[VGPU_GPUS_MAX]; /* graph_memory.c, as the next two */
+    struct vgpu_block *graph_blocks;
+    uint64_t graph_launches;
 };
 
 #define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \

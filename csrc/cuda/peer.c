@@ -68,15 +68,19 @@ static CUresult check_pair(struct vgpu_process *process, CUdevice source, CUdevi
     return there && source != destination ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
-/* All atomic operations go over NVLink; all links of a pair are alike, so each has the highest rank. */
+/* The devices are looked at before the attribute (measured by the lupine project on 590.48.01). All atomic operations
+ * go over NVLink; all links of a pair are alike, so each has the highest rank. */
 CUresult vgpu_cuDeviceGetP2PAttribute(struct vgpu_process *process, struct vgpu_call *call, int *value,
                                       CUdevice_P2PAttribute attrib, CUdevice srcDevice, CUdevice dstDevice) {
-    if (value == NULL || attrib < P2P_PERFORMANCE_RANK || attrib > P2P_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED) {
+    if (value == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     CUresult refusal = check_pair(process, srcDevice, dstDevice);
     if (refusal != CUDA_SUCCESS) {
         return refusal;
+    }
+    if (attrib < P2P_PERFORMANCE_RANK || attrib > P2P_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED) {
+        return CUDA_ERROR_INVALID_VALUE;
     }
     int possible = vgpu_peer_possible(process, srcDevice, dstDevice);
     int is_question =

@@ -52,7 +52,7 @@ static struct answer flag(int value) {
 
 static int is_on_device(const struct vgpu_region *region) {
     return region->kind == VGPU_REGION_DEVICE || region->kind == VGPU_REGION_POOL ||
-           region->kind == VGPU_REGION_MAPPED || region->kind == VGPU_REGION_IPC;
+           region->kind == VGPU_REGION_MAPPED || region->kind == VGPU_REGION_IPC || region->kind == VGPU_REGION_GRAPH;
 }
 
 static int is_in_host_space(const struct vgpu_region *region) {

@@ -5,6 +5,9 @@
 
 #include <stdlib.h>
 
+#include "cuda/capture.h"
+#include "cuda/graph.h"
+
 #define STEP ((uint64_t)VGPU_CUDA_GRANULARITY) /* own choice; NVIDIA's library takes 32 MiB at first */
 
 enum {
@@ -167,15 +170,21 @@ CUresult vgpu_cuMemSetMemPool(struct vgpu_process *process, struct vgpu_call *ca
 }
 
 /* Pools are of device memory; one that other processes could open would need to share all it ever has. */
+CUresult vgpu_pool_check(struct vgpu_process *process, const CUmemPoolProps *props) {
+    CUresult refusal = check_location(&props->location, props->allocType);
+    refusal = refusal == CUDA_SUCCESS ? check_device(process, props->location.id) : refusal;
+    return refusal == CUDA_SUCCESS && (props->handleTypes != 0 || props->usage != 0) ? CUDA_ERROR_NOT_SUPPORTED
+                                                                                     : refusal;
+}
+
 CUresult vgpu_cuMemPoolCreate(struct vgpu_process *process, struct vgpu_call *call, CUmemoryPool *pool,
                               const CUmemPoolProps *poolProps) {
     if (pool == NULL || poolProps == NULL || poolProps->win32SecurityAttributes != NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    CUresult refusal = check_location(&poolProps->location, poolProps->allocType);
-    refusal = refusal == CUDA_SUCCESS ? check_device(process, poolProps->location.id) : refusal;
-    if (refusal != CUDA_SUCCESS || poolProps->handleTypes != 0 || poolProps->usage != 0) {
-        return refusal != CUDA_SUCCESS ? refusal : CUDA_ERROR_NOT_SUPPORTED;
+    CUresult refusal = vgpu_pool_check(process, poolProps);
+    if (refusal != CUDA_SUCCESS) {
+        return refusal;
     }
     struct vgpu_pool *made = make(process, poolProps);
     if (made == NULL) {
@@ -217,9 +226,6 @@ CUresult vgpu_cuMemPoolTrimTo(struct vgpu_process *process, struct vgpu_call *ca
 static CUresult allocate(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_pool *pool,
                          CUdeviceptr *dptr, uint64_t size) {
     struct vgpu_cuda *cuda = process->cuda;
-    if (size == 0) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
     uint64_t most = vgpu_cuda_free(&cuda->device[pool->device]);
     if (size > most + pool->reserved) {
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -248,33 +254,66 @@ static CUresult allocate(struct vgpu_process *process, struct vgpu_call *call, s
     return CUDA_SUCCESS;
 }
 
+/* A graph that is captured owns the memory: its node is made as the pool says (cuda.h 13.5, cuMemAllocAsync). */
+static CUresult capture(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_stream *stream,
+                        const struct vgpu_pool *pool, CUdeviceptr *dptr, uint64_t size) {
+    CUmemAccessDesc peers[VGPU_GPUS_MAX];
+    CUgraphNodeParams params = {.type = VGPU_NODE_MEM_ALLOC};
+    params.alloc.poolProps = pool->props;
+    params.alloc.poolProps.maxSize = 0;
+    params.alloc.accessDescs = peers;
+    params.alloc.bytesize = size;
+    for (int i = 0; i < VGPU_GPUS_MAX; i++) {
+        if (i != pool->device && pool->access[i] != VGPU_ACCESS_NONE) {
+            peers[params.alloc.accessDescCount++] = (CUmemAccessDesc){{VGPU_LOCATION_DEVICE, i}, pool->access[i]};
+        }
+    }
+    CUresult result = vgpu_capture_node(process, stream, &params);
+    if (result == CUDA_SUCCESS) {
+        *dptr = vgpu_node_find(process, stream->dependencies[0])->params.alloc.dptr;
+        vgpu_call_output(call, dptr, sizeof(*dptr));
+    }
+    return result;
+}
+
+static CUresult take(struct vgpu_process *process, struct vgpu_call *call, struct vgpu_stream *stream,
+                     struct vgpu_pool *pool, CUdeviceptr *dptr, uint64_t size) {
+    if (dptr == NULL || size == 0) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    return stream->capture != NULL ? capture(process, call, stream, pool, dptr, size)
+                                   : allocate(process, call, pool, dptr, size);
+}
+
 CUresult vgpu_cuMemAllocAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *dptr, size_t bytesize,
                               CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    CUcontext context;
-    CUdevice device;
-    refusal = refusal == CUDA_SUCCESS ? vgpu_context_current(process, &context, &device) : refusal;
+    struct vgpu_stream *stream;
     struct vgpu_pool *pool;
-    refusal = refusal == CUDA_SUCCESS ? pool_of(process, device, 1, &pool) : refusal;
-    if (refusal != CUDA_SUCCESS || dptr == NULL) {
-        return refusal != CUDA_SUCCESS ? refusal : CUDA_ERROR_INVALID_VALUE;
-    }
-    return allocate(process, call, pool, dptr, bytesize);
+    CUresult refusal = vgpu_stream_for_work(process, call, hStream, &stream);
+    refusal = refusal == CUDA_SUCCESS ? pool_of(process, stream->device, 1, &pool) : refusal;
+    return refusal == CUDA_SUCCESS ? take(process, call, stream, pool, dptr, bytesize) : refusal;
 }
 
 CUresult vgpu_cuMemAllocFromPoolAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr *dptr,
                                       size_t bytesize, CUmemoryPool pool, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
+    struct vgpu_stream *stream;
+    CUresult refusal = vgpu_stream_for_work(process, call, hStream, &stream);
     struct vgpu_pool *found = refusal == CUDA_SUCCESS ? vgpu_pool_find(process, pool) : NULL;
-    if (found == NULL || dptr == NULL) {
+    if (found == NULL) {
         return refusal != CUDA_SUCCESS ? refusal : CUDA_ERROR_INVALID_VALUE;
     }
-    return allocate(process, call, found, dptr, bytesize);
+    return take(process, call, stream, found, dptr, bytesize);
 }
 
 /* Memory of cuMemAlloc may be freed in a stream, and memory of a pool by cuMemFree (CUDA C++ Programming Guide, Stream
- * Ordered Memory Allocator). */
+ * Ordered Memory Allocator); a graph that is captured frees memory of graphs alone (cuda.h 13.5, cuMemFreeAsync). */
 CUresult vgpu_cuMemFreeAsync(struct vgpu_process *process, struct vgpu_call *call, CUdeviceptr dptr, CUstream hStream) {
-    CUresult refusal = vgpu_stream_check(process, call, hStream);
-    return refusal == CUDA_SUCCESS ? vgpu_cuMemFree_v2(process, call, dptr) : refusal;
+    struct vgpu_stream *stream;
+    CUresult refusal = vgpu_stream_for_work(process, call, hStream, &stream);
+    if (refusal != CUDA_SUCCESS || stream->capture == NULL) {
+        return refusal == CUDA_SUCCESS ? vgpu_cuMemFree_v2(process, call, dptr) : refusal;
+    }
+    CUgraphNodeParams params = {.type = VGPU_NODE_MEM_FREE};
+    params.free.dptr = dptr;
+    return vgpu_capture_node(process, stream, &params);
 }

@@ -71,6 +71,9 @@ static void end(struct vgpu_cuda *cuda, struct vgpu_region *region) {
     if (region->pool != NULL) {
         vgpu_pool_give_back(cuda, region->pool, region->size);
     }
+    if (region->block != NULL) {
+        vgpu_graph_memory_gone(cuda, region->block);
+    }
     vgpu_store_drop(&cuda->memory, region->store);
     if (region->physical != NULL) {
         vgpu_mapping_gone(cuda, region);

@@ -84,12 +84,24 @@ CUresult vgpu_stream_find(struct vgpu_process *process, struct vgpu_call *call, 
     return (*stream)->is_detached ? CUDA_ERROR_STREAM_DETACHED : CUDA_SUCCESS;
 }
 
+CUresult vgpu_stream_use(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
+                         struct vgpu_stream **stream) {
+    CUresult refusal = vgpu_stream_find(process, call, handle, stream);
+    return refusal == CUDA_SUCCESS && (*stream)->special == VGPU_STREAM_LEGACY
+               ? vgpu_capture_implicit(process, (*stream)->object.context)
+               : refusal;
+}
+
 CUresult vgpu_stream_for_work(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
                               struct vgpu_stream **stream) {
     CUcontext context;
     CUdevice device;
-    CUresult refusal = vgpu_stream_find(process, call, handle, stream);
+    CUresult refusal = vgpu_stream_use(process, call, handle, stream);
     return refusal == CUDA_SUCCESS ? vgpu_context_current(process, &context, &device) : refusal;
+}
+
+CUresult vgpu_stream_now(struct vgpu_process *process, const struct vgpu_call *call) {
+    return call->per_thread ? CUDA_SUCCESS : vgpu_capture_implicit(process, vgpu_stack_top(process->cuda));
 }
 
 CUresult vgpu_stream_check(struct vgpu_process *process, struct vgpu_call *call, CUstream stream) {
@@ -182,7 +194,7 @@ CUresult vgpu_cuStreamDestroy(struct vgpu_process *process, struct vgpu_call *ca
 
 CUresult vgpu_cuStreamQuery(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream) {
     struct vgpu_stream *stream;
-    CUresult refusal = vgpu_stream_find(process, call, hStream, &stream);
+    CUresult refusal = vgpu_stream_use(process, call, hStream, &stream);
     return refusal == CUDA_SUCCESS ? vgpu_capture_refuse(process, stream) : refusal;
 }
 

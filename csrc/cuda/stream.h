@@ -38,6 +38,13 @@ struct vgpu_stream {
 CUresult vgpu_stream_find(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
                           struct vgpu_stream **stream);
 
+/* The same for what is put into it, or waits for it: 906 for a stream 0 that would wait for captured work. */
+CUresult vgpu_stream_use(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
+                         struct vgpu_stream **stream);
+
+/* That alone, for what is done in the stream 0 of the current context without naming it. */
+CUresult vgpu_stream_now(struct vgpu_process *process, const struct vgpu_call *call);
+
 /* The same for work, which needs a current context as well. */
 CUresult vgpu_stream_for_work(struct vgpu_process *process, struct vgpu_call *call, CUstream handle,
                               struct vgpu_stream **stream);

@@ -86,6 +86,7 @@ CUresult vgpu_cuStreamCopyAttributes(struct vgpu_process *process, struct vgpu_c
         return CUDA_ERROR_INVALID_VALUE;
     }
     memcpy(to->attributes, from->attributes, sizeof(to->attributes));
+    to->priority = from->priority;
     return CUDA_SUCCESS;
 }
 
@@ -94,7 +95,7 @@ CUresult vgpu_cuStreamCopyAttributes(struct vgpu_process *process, struct vgpu_c
 CUresult vgpu_cuStreamAttachMemAsync(struct vgpu_process *process, struct vgpu_call *call, CUstream hStream,
                                      CUdeviceptr dptr, size_t length, unsigned int flags) {
     struct vgpu_stream *stream;
-    CUresult refusal = vgpu_stream_find(process, call, hStream, &stream);
+    CUresult refusal = vgpu_stream_use(process, call, hStream, &stream);
     refusal = refusal == CUDA_SUCCESS ? vgpu_capture_refuse(process, stream) : refusal;
     if (refusal != CUDA_SUCCESS) {
         return refusal;

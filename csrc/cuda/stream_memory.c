@@ -140,7 +140,7 @@ CUresult vgpu_batch(struct vgpu_process *process, struct vgpu_call *call, size_t
 static CUresult put(struct vgpu_process *process, struct vgpu_call *call, CUstream handle, unsigned int count,
                     CUstreamBatchMemOpParams *params) {
     struct vgpu_stream *stream;
-    CUresult result = vgpu_stream_find(process, call, handle, &stream);
+    CUresult result = vgpu_stream_use(process, call, handle, &stream);
     if (result == CUDA_SUCCESS && stream->capture != NULL) {
         CUgraphNodeParams node = {.type = VGPU_NODE_BATCH_MEM_OP};
         node.memOp = (CUDA_BATCH_MEM_OP_NODE_PARAMS){stream->object.context, count, params, 0};
@@ -152,7 +152,7 @@ static CUresult put(struct vgpu_process *process, struct vgpu_call *call, CUstre
 CUresult vgpu_cuStreamBatchMemOp_v2(struct vgpu_process *process, struct vgpu_call *call, CUstream stream,
                                     unsigned int count, CUstreamBatchMemOpParams *paramArray, unsigned int flags) {
     struct vgpu_stream *found;
-    CUresult result = vgpu_stream_find(process, call, stream, &found);
+    CUresult result = vgpu_stream_use(process, call, stream, &found);
     if (result != CUDA_SUCCESS) {
         return result;
     }

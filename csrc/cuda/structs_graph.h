@@ -29,6 +29,13 @@ enum vgpu_conditional_type {
     VGPU_CONDITIONAL_SWITCH = 2,
 };
 
+/* Of a graph within a node. */
+enum vgpu_ownership {
+    VGPU_OWNERSHIP_UNSAID = -1,
+    VGPU_OWNERSHIP_CLONE = 0,
+    VGPU_OWNERSHIP_MOVE = 1,
+};
+
 struct CUDA_KERNEL_NODE_PARAMS_st {
     CUfunction func;
     unsigned int gridDimX;

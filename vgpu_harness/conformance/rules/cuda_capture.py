@@ -7,7 +7,7 @@ from vgpu_harness.conformance.rules.cuda_event import event
 from vgpu_harness.conformance.rules.cuda_stream import memory, stream
 
 INVALID_VALUE, ILLEGAL_STATE = 1, 401
-UNSUPPORTED, INVALIDATED, UNMATCHED, UNJOINED, ISOLATION = 900, 901, 903, 904, 905
+UNSUPPORTED, INVALIDATED, UNMATCHED, UNJOINED, ISOLATION, IMPLICIT = 900, 901, 903, 904, 905, 906
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
 NONE, ACTIVE = 0, 1
 HOST, EMPTY = 3, 5  # CUgraphNodeType
@@ -228,3 +228,61 @@ def threads_have_a_capture_mode(cuda: Cuda) -> None:
     cuda.equal(cuda.in_thread(elsewhere), GLOBAL, "the mode of another thread")
     mode[0] = 3
     cuda.expect(INVALID_VALUE, "cuThreadExchangeStreamCaptureMode", mode)
+
+
+@rule(
+    "cuStreamIsCapturing", "cuStreamBeginCapture_v2",
+    source="cuda.h 13.5, cuStreamIsCapturing; ROCm/rocm-systems, pull request 4508, measured on NVIDIA's", gpu=True,
+)  # fmt: skip
+def the_stream_0_waits_for_no_capture(cuda: Cuda) -> None:
+    """While a blocking stream is captured the legacy stream cannot be used, and its use spoils the capture."""
+    cuda.context()
+    handle, status, address = stream(cuda), cuda.out("CUstreamCaptureStatus"), memory(cuda, 8)
+    cuda.ok("cuStreamBeginCapture_v2", handle, RELAXED)
+    cuda.expect(IMPLICIT, "cuStreamIsCapturing", None, status)
+    cuda.ok("cuStreamIsCapturing", handle, status)
+    cuda.equal(cuda.value(status), ACTIVE, "the status after a question about the legacy stream")
+    cuda.expect(IMPLICIT, "cuStreamSynchronize", None)
+    cuda.expect(INVALIDATED, "cuStreamEndCapture", handle, cuda.out("CUgraph"))
+    cuda.ok("cuStreamSynchronize", None)
+    other = stream(cuda, 1)
+    cuda.ok("cuStreamBeginCapture_v2", other, RELAXED)
+    cuda.ok("cuMemsetD8_v2", address, 1, 8)
+    captured(cuda, other)
+
+
+@rule(
+    "cuCtxSynchronize",
+    source="ROCm/rocm-systems, pull request 4508, measured on NVIDIA's; NVIDIA/TensorRT, issue 2888", gpu=True,
+)  # fmt: skip
+def waits_for_a_context_are_not_captured(cuda: Cuda) -> None:
+    """cuCtxSynchronize is refused while a stream of the context is captured, and spoils the capture."""
+    cuda.context()
+    handle = stream(cuda, 1)
+    cuda.ok("cuStreamBeginCapture_v2", handle, GLOBAL)
+    cuda.expect(UNSUPPORTED, "cuCtxSynchronize")
+    cuda.expect(INVALIDATED, "cuStreamEndCapture", handle, cuda.out("CUgraph"))
+    cuda.ok("cuCtxSynchronize")
+
+
+@rule(
+    "cuThreadExchangeStreamCaptureMode", "cuMemAlloc_v2",
+    source="cuda.h 13.5, cuThreadExchangeStreamCaptureMode; pytorch/pytorch, cudaMallocMaybeCapturing", gpu=True,
+)  # fmt: skip
+def unsafe_calls_are_prohibited(cuda: Cuda) -> None:
+    """An allocation beside a capture is refused and spoils it, unless the thread or the capture is relaxed."""
+    cuda.context()
+    for capture, thread in ((GLOBAL, GLOBAL), (THREAD_LOCAL, GLOBAL), (RELAXED, GLOBAL), (GLOBAL, RELAXED)):
+        handle, mode, address = stream(cuda, 1), cuda.struct("CUstreamCaptureMode"), cuda.out("CUdeviceptr")
+        mode[0] = thread
+        cuda.ok("cuStreamBeginCapture_v2", handle, capture)
+        cuda.ok("cuThreadExchangeStreamCaptureMode", mode)
+        if RELAXED in (capture, thread):
+            cuda.ok("cuMemAlloc_v2", address, 8)
+            cuda.ok("cuThreadExchangeStreamCaptureMode", mode)
+            captured(cuda, handle)
+            cuda.ok("cuMemFree_v2", cuda.value(address))
+        else:
+            cuda.expect(UNSUPPORTED, "cuMemAlloc_v2", address, 8)
+            cuda.untouched(address)
+            cuda.expect(INVALIDATED, "cuStreamEndCapture", handle, cuda.out("CUgraph"))

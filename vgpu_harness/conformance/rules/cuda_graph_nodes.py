@@ -10,11 +10,12 @@ from vgpu_harness.conformance.rules.cuda_graph import new_graph
 from vgpu_harness.conformance.rules.cuda_stream import memory
 
 INVALID_VALUE = 1
+REFUSED = (1, 801)  # cuda.h says "an error"
 HOST_MEMORY, DEVICE_MEMORY = 1, 2  # CUmemorytype
 KERNEL, MEMSET, HOST, EMPTY, CONDITIONAL = 0, 2, 3, 5, 13  # CUgraphNodeType
 WRITE_32 = 2  # CUstreamBatchMemOpType
+SEMAPHORE_PARAMS = 144  # bytes of CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS, and of those of a wait
 PRIORITY = 8  # CU_KERNEL_NODE_ATTRIBUTE_PRIORITY
-USED, USED_HIGH = 0, 1  # CUgraphMem_attribute
 
 
 def add(cuda: Cuda, name: str, *arguments: Any, graph: Any = None) -> Any:
@@ -173,49 +174,6 @@ def batch_nodes(cuda: Cuda) -> None:
         cuda.ok("cuGraphBatchMemOpNodeSetParams", node, params)
 
 
-@rule(
-    "cuGraphAddMemAllocNode", "cuGraphMemAllocNodeGetParams", "cuGraphAddMemFreeNode", "cuGraphMemFreeNodeGetParams",
-    source="cuda.h 13.5, cuGraphAddMemAllocNode: the address is given when the node is made", gpu=True,
-)  # fmt: skip
-def memory_nodes(cuda: Cuda) -> None:
-    """A node that allocates gives the address at once, and says it again; one that frees it keeps it."""
-    cuda.context()
-    params, graph = cuda.struct("CUDA_MEM_ALLOC_NODE_PARAMS", bytesize=4096), new_graph(cuda)
-    params[0].poolProps.allocType, params[0].poolProps.location.type = 1, 1
-    node, said = add(cuda, "cuGraphAddMemAllocNode", params, graph=graph), cuda.out("CUDA_MEM_ALLOC_NODE_PARAMS")
-    cuda.check(params[0].dptr != 0, "there is an address")
-    cuda.ok("cuGraphMemAllocNodeGetParams", node, said)
-    cuda.equal((cuda.value(said).dptr, said[0].bytesize), (params[0].dptr, 4096), "address and size")
-    before, freed, address = cuda.ffi.new("CUgraphNode[]", [node]), cuda.out("CUgraphNode"), cuda.out("CUdeviceptr")
-    cuda.ok("cuGraphAddMemFreeNode", freed, graph, before, 1, params[0].dptr)
-    cuda.ok("cuGraphMemFreeNodeGetParams", cuda.value(freed), address)
-    cuda.equal(cuda.value(address), params[0].dptr, "the address that is freed")
-
-
-@rule(
-    "cuDeviceGetGraphMemAttribute", "cuDeviceSetGraphMemAttribute",
-    source="cuda.h 13.5, CUgraphMem_attribute: the high mark begins anew from what is in use", gpu=True,
-)  # fmt: skip
-def memory_of_graphs_is_counted(cuda: Cuda) -> None:
-    """The high mark of a device's graph memory is what was in use at most, until it is set to 0."""
-    cuda.context()
-    used, high, zero = cuda.out("cuuint64_t"), cuda.out("cuuint64_t"), cuda.struct("cuuint64_t")
-    if cuda.host is not None:
-        graph, params = new_graph(cuda), cuda.struct("CUDA_MEM_ALLOC_NODE_PARAMS", bytesize=1 << 20)
-        params[0].poolProps.allocType, params[0].poolProps.location.type = 1, 1
-        add(cuda, "cuGraphAddMemAllocNode", params, graph=graph)
-        cuda.ok("cuDeviceGetGraphMemAttribute", 0, USED, used)
-        cuda.equal(cuda.value(used), 1 << 20, "bytes in use")
-        cuda.ok("cuGraphDestroy", graph)
-        cuda.ok("cuDeviceGetGraphMemAttribute", 0, USED_HIGH, high)
-        cuda.equal(cuda.value(high), 1 << 20, "bytes that were in use at most")
-    cuda.ok("cuDeviceSetGraphMemAttribute", 0, USED_HIGH, zero)
-    cuda.ok("cuDeviceGetGraphMemAttribute", 0, USED, used)
-    cuda.ok("cuDeviceGetGraphMemAttribute", 0, USED_HIGH, high)
-    cuda.equal(cuda.value(high), cuda.value(used), "the high mark that was set to 0")
-    cuda.expect(INVALID_VALUE, "cuDeviceSetGraphMemAttribute", 0, USED, zero)
-
-
 def _any(cuda: Cuda, kind: int) -> Any:
     return cuda.struct("CUgraphNodeParams", type=kind)
 
@@ -246,9 +204,13 @@ def nodes_of_any_type(cuda: Cuda) -> None:
         cuda.expect(INVALID_VALUE, name, node, new_graph(cuda), *before, _any(cuda, 99))
 
 
-@rule("cuGraphConditionalHandleCreate", source="cuda.h 13.5, cuGraphConditionalHandleCreate", gpu=True)
+@rule(
+    "cuGraphConditionalHandleCreate",
+    source="cuda.h 13.5, cuGraphConditionalHandleCreate, cuGraphAddChildGraphNode; "
+    "NVIDIA/cuda-python, test_condition_from_different_graph", gpu=True,
+)  # fmt: skip
 def conditional_nodes(cuda: Cuda) -> None:
-    """A condition's handle makes a node, which has bodies to be filled; another number makes none."""
+    """A condition's handle makes one node of its graph, which has bodies to be filled and stays in no copy."""
     context = cuda.context()
     graph, handle, node = new_graph(cuda), cuda.out("CUgraphConditionalHandle"), cuda.out("CUgraphNode")
     cuda.ok("cuGraphConditionalHandleCreate", handle, graph, context, 1, 1)
@@ -257,6 +219,41 @@ def conditional_nodes(cuda: Cuda) -> None:
     cuda.ok("cuGraphAddNode_v2", node, graph, None, None, 0, params)
     inner = cuda.out("CUgraphNode")
     cuda.ok("cuGraphAddEmptyNode", inner, params[0].conditional.phGraph_out[0], None, 0)
+    cuda.expect(REFUSED, "cuGraphAddNode_v2", node, new_graph(cuda), None, None, 0, params)
+    parent = new_graph(cuda)
+    cuda.expect(REFUSED, "cuGraphAddChildGraphNode", node, parent, None, 0, graph)
     if cuda.host is not None:
-        params[0].conditional.handle = 12345
-        cuda.expect(INVALID_VALUE, "cuGraphAddNode_v2", node, graph, None, None, 0, params)
+        for handle_wrong in (cuda.value(handle), 12345):
+            params[0].conditional.handle = handle_wrong
+            cuda.expect(INVALID_VALUE, "cuGraphAddNode_v2", node, graph, None, None, 0, params)
+
+
+@rule(
+    "cuGraphAddExternalSemaphoresSignalNode", "cuGraphExternalSemaphoresSignalNodeGetParams",
+    "cuGraphExternalSemaphoresSignalNodeSetParams", "cuGraphAddExternalSemaphoresWaitNode",
+    "cuGraphExternalSemaphoresWaitNodeGetParams", "cuGraphExternalSemaphoresWaitNodeSetParams",
+    source="cuda.h 13.5, cuGraphAddExternalSemaphoresSignalNode; our rule for semaphores that nobody made", gpu=True,
+)  # fmt: skip
+def semaphore_nodes(cuda: Cuda) -> None:
+    """Nodes of semaphores keep them in arrays of their own, and take others; without any there is no node."""
+    cuda.context()
+    for kind in ("Signal", "Wait"):
+        structure, new = f"CUDA_EXT_SEM_{kind.upper()}_NODE_PARAMS", f"cuGraphAddExternalSemaphores{kind}Node"
+        params, graph = cuda.struct(structure), new_graph(cuda)
+        cuda.expect(INVALID_VALUE, new, cuda.out("CUgraphNode"), graph, None, 0, params)
+        if cuda.host is None:  # another driver would have to make a semaphore
+            continue
+        semaphores, values = cuda.ffi.new("CUexternalSemaphore[]", 2), cuda.ffi.new("char[]", 2 * SEMAPHORE_PARAMS)
+        params[0].extSemArray, params[0].numExtSems = semaphores, 1
+        params[0].paramsArray = cuda.ffi.cast("void *", values)
+        semaphores[0], semaphores[1] = (cuda.ffi.cast("CUexternalSemaphore", i) for i in (5, 7))
+        node = add(cuda, new, params, graph=graph)
+        semaphores[0] = cuda.ffi.cast("CUexternalSemaphore", 6)
+        for wanted in ([5], [6, 7]):
+            said = cuda.out(structure)
+            cuda.ok(f"cuGraphExternalSemaphores{kind}NodeGetParams", node, said)
+            kept = cuda.value(said)
+            got = [int(cuda.ffi.cast("uintptr_t", kept.extSemArray[i])) for i in range(kept.numExtSems)]
+            cuda.equal(got, wanted, "the semaphores of a node")
+            params[0].numExtSems = 2
+            cuda.ok(f"cuGraphExternalSemaphores{kind}NodeSetParams", node, params)

@@ -1,4 +1,4 @@
-"""Device memory that two processes use."""
+"""Device memory and events that two processes use."""
 
 import os
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from vgpu_harness.conformance.api import Broken
 from vgpu_harness.conformance.rule import Cuda, rule
 from vgpu_harness.conformance.rules.cuda_memory import allocate, read, write
 
-INVALID_VALUE = 1
+INVALID_VALUE, INVALID_HANDLE = 1, 400
 HANDLE, LAZILY = 64, 1
+DISABLE_TIMING, INTERPROCESS = 2, 4
 
 
 def _beside(action: Callable[[], None]) -> None:
@@ -69,3 +70,41 @@ def memory_of_another_process(cuda: Cuda) -> None:
     for _ in range(2):
         cuda.ok("cuIpcCloseMemHandle", addresses[0])
     cuda.expect(INVALID_VALUE, "cuIpcCloseMemHandle", addresses[0])
+
+
+@rule(
+    "cuIpcGetEventHandle", "cuIpcOpenEventHandle",
+    source="cuda.h 13.5, cuIpcGetEventHandle, cuIpcOpenEventHandle", gpu=True,
+)  # fmt: skip
+def an_event_of_another_process(cuda: Cuda) -> None:
+    """An event that is made for it can be waited for in another process; others have no handle."""
+    (from_owner, to_user), (from_user, to_owner) = os.pipe(), os.pipe()
+
+    def owner() -> None:
+        os.close(from_owner)
+        os.close(to_owner)
+        cuda.context()
+        own, shared, handle = cuda.out("CUevent"), cuda.out("CUevent"), cuda.out("CUipcEventHandle")
+        cuda.ok("cuEventCreate", own, DISABLE_TIMING)
+        cuda.ok("cuEventCreate", shared, DISABLE_TIMING | INTERPROCESS)
+        cuda.ok("cuEventRecord", cuda.value(shared), None)
+        cuda.expect((INVALID_VALUE, INVALID_HANDLE), "cuIpcGetEventHandle", handle, cuda.value(own))
+        cuda.untouched(handle)
+        cuda.ok("cuIpcGetEventHandle", handle, cuda.value(shared))
+        cuda.value(handle)
+        os.write(to_user, bytes(cuda.ffi.buffer(handle)))
+        os.read(from_user, 1)
+
+    _beside(owner)
+    os.close(to_user)
+    os.close(from_user)
+    handle, opened = cuda.struct("CUipcEventHandle"), cuda.out("CUevent")
+    cuda.ffi.memmove(handle, _receive(from_owner, HANDLE), HANDLE)
+    cuda.context()
+    cuda.expect((INVALID_VALUE, INVALID_HANDLE), "cuIpcOpenEventHandle", opened, cuda.struct("CUipcEventHandle")[0])
+    cuda.untouched(opened)
+    cuda.ok("cuIpcOpenEventHandle", opened, handle[0])
+    cuda.ok("cuStreamWaitEvent", None, cuda.value(opened), 0)
+    cuda.ok("cuEventSynchronize", cuda.value(opened))
+    cuda.ok("cuEventDestroy_v2", cuda.value(opened))
+    os.write(to_owner, b".")

@@ -236,6 +236,18 @@ def launches_are_checked(cuda: Cuda) -> None:
     cuda.expect(INVALID_VALUE, "cuLaunchKernelEx", None, code, None, None)
 
 
+@rule("cuLaunchKernel", source="lupinemachines/lupine, issue 439: measured on 590.48.01", gpu=True)
+def parameters_have_values(cuda: Cuda) -> None:
+    """A launch is refused if the kernel has parameters and there are none, or one of them has no value."""
+    cuda.context()
+    code = function(cuda, "first")
+    values = [cuda.ffi.new("char[]", size) for _, size in OFFSETS]
+    wanted = cuda.ffi.new("void *[]", values)
+    missing = cuda.ffi.new("void *[]", [values[0], cuda.null, values[2]])
+    for parameters, code_wanted in ((None, INVALID_VALUE), (missing, INVALID_VALUE), (wanted, _done(cuda))):
+        cuda.expect(code_wanted, "cuLaunchKernel", code, *_ONE, *_ONE, 0, None, parameters, None)
+
+
 @rule(
     "cuLaunchKernel", source="our rule: kernels do not run on a simulated host, and no launch says otherwise", gpu=True
 )

@@ -220,6 +220,33 @@ def memory_of_the_program_is_registered(cuda: Cuda) -> None:
         cuda.expect(INVALID_VALUE, name, address, 0, 0)
 
 
+@rule(
+    "cuMemFree_v2", "cuMemFreeHost", "cuMemHostUnregister", "cuMemHostGetFlags", "cuMemHostAlloc",
+    source="lupinemachines/lupine, issues 437 and 850: measured on 590.48.01", gpu=True,
+)  # fmt: skip
+def nothing_is_freed_like_nothing(cuda: Cuda) -> None:
+    """To free 0 or NULL is nothing to do; host memory is mapped, and what was not registered is not unregistered."""
+    cuda.context()
+    before = free(cuda)
+    cuda.ok("cuMemFree_v2", 0)
+    cuda.ok("cuMemFreeHost", None)
+    cuda.expect(INVALID_VALUE, "cuMemHostUnregister", None)
+    none, pointer, told = cuda.out("void *"), cuda.out("void *"), cuda.out("unsigned int")
+    cuda.ok("cuMemHostAlloc", none, 0, 0)
+    cuda.ok("cuMemHostAlloc", pointer, 4096, 0)
+    cuda.ok("cuMemHostGetFlags", told, cuda.value(pointer))
+    cuda.equal(cuda.value(told), 2, "the flags of memory that was asked for without any")
+    cuda.expect(INVALID_VALUE, "cuMemHostUnregister", cuda.value(pointer))
+    cuda.ok("cuMemFreeHost", cuda.value(pointer))
+    room = cuda.out("char", 16384)
+    address = (int(cuda.ffi.cast("uintptr_t", room)) + 4095) // 4096 * 4096
+    cuda.expect(NOT_REGISTERED, "cuMemHostUnregister", address)
+    cuda.ok("cuMemHostRegister_v2", address, 4096, 0)
+    cuda.expect(INVALID_VALUE, "cuMemHostUnregister", address + 64)
+    cuda.ok("cuMemHostUnregister", address)
+    cuda.equal(free(cuda), before, "free memory at the end")
+
+
 @rule("cuMemAllocManaged", source="cuda.h 13.5, cuMemAllocManaged", gpu=True)
 def managed_memory_is_at_one_address(cuda: Cuda) -> None:
     """Host and copies use managed memory at one address; cuMemFree frees it."""

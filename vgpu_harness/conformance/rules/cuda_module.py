@@ -316,3 +316,16 @@ def loading_is_lazy(cuda: Cuda) -> None:
     cuda.init()
     cuda.ok("cuModuleGetLoadingMode", said)
     cuda.equal(cuda.value(said), 1, "the mode that was asked for")
+
+
+@rule(
+    "cuFuncGetName", "cuKernelGetName",
+    source="tests of NVIDIA/cuda-python: test_cuFuncGetName_failure, test_cuKernelGetName_failure", gpu=True,
+)  # fmt: skip
+def null_has_no_name(cuda: Cuda) -> None:
+    """NULL is no function and no kernel: it is CUDA_ERROR_INVALID_VALUE, and no name is written."""
+    cuda.context()
+    name = cuda.out("const char *")
+    for function_name in ("cuFuncGetName", "cuKernelGetName"):
+        cuda.expect(INVALID_VALUE, function_name, name, None)
+    cuda.untouched(name)

@@ -240,3 +240,14 @@ def there_is_no_debugger(cuda: Cuda) -> None:
     api = cuda.out("const void *")
     cuda.expect(4, "cudbgGetAPI", 1, 2, 3, None)
     cuda.expect(10, "cudbgGetAPI", 4711, 4711, 4711, api)
+
+
+@rule("cudbgGetAPIVersion", source="measured on 535.261.03, where it answers the driver's CUDA", gpu=True)
+def the_debugger_is_as_old_as_the_driver(cuda: Cuda) -> None:
+    """The version of the debugger's interface is that of the driver's CUDA."""
+    cuda.init()
+    version, numbers = cuda.out("int"), [cuda.out("unsigned int") for _ in range(3)]
+    cuda.ok("cuDriverGetVersion", version)
+    cuda.ok("cudbgGetAPIVersion", *numbers)
+    major, minor, _ = (cuda.value(number) for number in numbers)
+    cuda.equal((major, minor), (cuda.value(version) // 1000, cuda.value(version) % 1000 // 10), "its version")
