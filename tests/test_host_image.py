@@ -111,19 +111,27 @@ def test_driver_and_build(opened):
 
 
 def test_gate(opened):
-    """Names, counts and families of the gate arrive."""
+    """Rules, counts and families of the gate arrive."""
     gate = Gate(
-        allow=["ollama*", "lspci"], deny=["lspci"], auto_init=True, calls_before=3, before_gate=["stat", "opendir"]
+        allow=["ollama*", {"argument": "runner", "unit": "a.service"}],
+        deny=["/bin/lspci"],
+        auto_init=True,
+        calls_before=3,
+        before_gate=["stat", "opendir"],
     )
     image = opened(Host(gate=gate))
     policy = image.gate
 
-    def names(span):
-        rows = ffi.cast("uint32_t *", ffi.cast("char *", image) + span.offset)
-        return [text(lib.vgpu_image_text(image, rows[i])) for i in range(span.count)]
+    def rules(span):
+        rows = ffi.cast("struct vgpu_rule *", ffi.cast("char *", image) + span.offset)
+        texts = [{fact: at for fact, at in enumerate(rows[i].text) if at} for i in range(span.count)]
+        return [{fact: text(lib.vgpu_image_text(image, at)) for fact, at in row.items()} for row in texts]
 
-    assert names(policy.allow) == ["ollama*", "lspci"]
-    assert names(policy.deny) == ["lspci"]
+    assert rules(policy.allow) == [
+        {lib.VGPU_RULE_PROGRAM: "ollama*"},
+        {lib.VGPU_RULE_ARGUMENT: "runner", lib.VGPU_RULE_UNIT: "a.service"},
+    ]
+    assert rules(policy.deny) == [{lib.VGPU_RULE_PATH: "/bin/lspci"}]
     assert (policy.auto_init, policy.calls_before) == (1, 3)
     assert policy.before_gate == 1 << lib.VGPU_FAMILY_STAT | 1 << lib.VGPU_FAMILY_OPENDIR
 
@@ -247,7 +255,7 @@ class TestWrongImages:
         [
             ("truncated", "truncated: its size is not the one that it was written with", True),
             ("foreign", "foreign: it does not start with VGPUHOST", False),
-            ("version", "of another version: these shims read host images of version 2", True),
+            ("version", "of another version: these shims read host images of version 3", True),
         ],
     )
     def test_image_faults_are_refused_for_their_reason(self, written, kind, reason, looks):

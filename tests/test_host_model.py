@@ -188,10 +188,10 @@ WRONG = [
         "Gate: before_gate[0]: unknown value, got 'opne'; did you mean 'open'?",
     ),
     (
-        lambda: Gate(deny=["/usr/bin/lspci"]),
+        lambda: Gate(deny=["bin/lspci"]),
         (
-            "Gate: deny[0]: is not the name of a program, got '/usr/bin/lspci'; "
-            "write a file name without '/'; '*' stands only at its end"
+            "Gate: deny[0]: is not the full path of a program, got 'bin/lspci'; "
+            "let it begin with '/'; '*' stands only at its end"
         ),
     ),
     (

@@ -46,7 +46,7 @@ static void unmap(const void *at, size_t size) {
 }
 
 struct text {
-    char *start; /* NULL: it cannot be read; `size` is 0 then, unless it is memory that lacks */
+    char *start; /* NULL: it cannot be read */
     size_t length;
     size_t size; /* of the mapping, 0: it is no copy; there is a NUL behind the text */
 };
@@ -63,8 +63,9 @@ static size_t stat_field(const char *rest, int number) {
     return value;
 }
 
-/* The memory itself. A process that has given privileges up belongs to root in /proc (PR_SET_DUMPABLE), and may not
- * open its own environ; stat may be opened by everyone, and tells the process itself where that memory is. */
+/* The memory itself: where there is none for a copy, and in a process that has given privileges up. That one belongs to
+ * root in /proc (PR_SET_DUMPABLE), and may not open its own environ; stat may be opened by everyone, and tells the
+ * process itself where that memory is. */
 static struct text find_first_environment(void) {
     struct text text = {NULL, 0, 0};
     char line[1536]; /* 52 numbers */
@@ -114,7 +115,7 @@ static struct text read_first_environment(void) {
         }
     }
     vgpu_raw3(SYS_close, fd, 0, 0);
-    return text;
+    return text.start != NULL ? text : find_first_environment();
 }
 
 /* Notes the variable if it is one of ours. */
@@ -185,12 +186,25 @@ static int copy_folders(char *to, const char *variable) {
     return end != start;
 }
 
+/* Room for what is kept; without memory a part of the library's own, which only the first to come has. */
+static struct vgpu_kept *make_kept(size_t size) {
+    static _Alignas(struct vgpu_kept) char reserve[1 << 13];
+    static uint32_t is_taken;
+    struct vgpu_kept *kept = map(size);
+    if (kept != NULL) {
+        kept->size = size;
+    } else if (size <= sizeof(reserve) && __atomic_exchange_n(&is_taken, 1, __ATOMIC_ACQ_REL) == 0) {
+        kept = (struct vgpu_kept *)reserve;
+    }
+    return kept;
+}
+
 static const struct vgpu_kept *compact(const char *const found[VGPU_KEPT_VARIABLES]) {
     size_t size = sizeof(struct vgpu_kept);
     for (int i = 0; i < VGPU_KEPT_VARIABLES; i++) {
         size += found[i] != NULL ? vgpu_length(found[i]) + 1 : 0;
     }
-    struct vgpu_kept *kept = map(size);
+    struct vgpu_kept *kept = make_kept(size);
     if (kept == NULL) {
         return &vgpu_kept_unknown;
     }
@@ -209,16 +223,12 @@ static const struct vgpu_kept *compact(const char *const found[VGPU_KEPT_VARIABL
         kept->variables[i] = is_kept ? to : NULL;
         to += length;
     }
-    kept->size = size;
     return kept;
 }
 
 static const struct vgpu_kept *read_kept(void) {
     const char *found[VGPU_KEPT_VARIABLES] = {NULL};
     struct text text = read_first_environment();
-    if (text.start == NULL && text.size != 0) {
-        return &vgpu_kept_unknown;
-    }
     note_all(found, &text);
     const struct vgpu_kept *kept = found[VGPU_KEPT_HOST] != NULL ? compact(found) : &nothing;
     unmap(text.start, text.size);
@@ -230,7 +240,7 @@ const struct vgpu_kept *vgpu_kept(void) {
     if (kept == NULL) {
         kept = read_kept();
         const struct vgpu_kept *expected = NULL;
-        if (kept != NULL &&
+        if (kept != &vgpu_kept_unknown &&
             !__atomic_compare_exchange_n(&published, &expected, kept, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             unmap(kept->size != 0 ? kept : NULL, kept->size);
             kept = expected;

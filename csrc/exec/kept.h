@@ -27,7 +27,7 @@ struct vgpu_kept_row {
 extern const struct vgpu_kept_row vgpu_kept_rows[VGPU_KEPT_VARIABLES];
 
 struct vgpu_kept {
-    size_t size; /* of the mapping that this is in */
+    size_t size; /* of the mapping that this is in, 0: it is in none */
     /* "NAME=value", or NULL. Of LD_LIBRARY_PATH only the link folders: those in which libcuda.so.1 or
      * libnvidia-ml.so.1 lies. */
     const char *variables[VGPU_KEPT_VARIABLES];

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "exec/next.h"
+#include "vgpu/next.h"
 
 struct row {
     const char *name;
@@ -31,7 +31,7 @@ static long missing(void) {
 void *vgpu_exec_real(enum vgpu_exec_function function) {
     void *real = __atomic_load_n(&reals[function], __ATOMIC_RELAXED);
     if (real == NULL) {
-        real = vgpu_exec_next(rows[function].name, rows[function].version);
+        real = vgpu_next(rows[function].name, rows[function].version);
         real = real != NULL ? real : (void *)missing;
         __atomic_store_n(&reals[function], real, __ATOMIC_RELAXED);
     }

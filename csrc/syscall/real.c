@@ -1,10 +1,10 @@
 /* The real functions are those of the next library behind the shim, so that shims may be stacked. They are looked up
- * together at the first call of any: dlsym is not async-signal-safe, and costs ten times a whole shim. A malloc that
- * opens files while dlsym runs comes back here and finds the first rows filled in already. */
+ * together at the first call of any, and not by dlsym, which would wait for a dlopen that waits for this thread. */
 #include "syscall/real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
+
+#include "vgpu/next.h"
 
 #define IS_NUMBER(type) (__builtin_types_compatible_p(type, int) || __builtin_types_compatible_p(type, ssize_t) ? 1 : 0)
 
@@ -31,7 +31,7 @@ void *vgpu_real_resolve(enum vgpu_file_function function) {
     int saved = errno;
     for (int i = 0; i < VGPU_FILE_FUNCTIONS; i++) {
         if (__atomic_load_n(&vgpu_reals[i], __ATOMIC_RELAXED) == NULL) {
-            void *real = dlsym(RTLD_NEXT, vgpu_file_rows[i].name);
+            void *real = vgpu_next(vgpu_file_rows[i].name, NULL);
             if (real == NULL) {
                 real = vgpu_file_rows[i].number ? (void *)missing_number : (void *)missing_pointer;
             }

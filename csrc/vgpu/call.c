@@ -40,7 +40,7 @@ int vgpu_call_begin(struct vgpu_call *call, struct vgpu_process *process, const 
     call->process = process;
     call->event = *event;
     call->event.kind = VGPU_RECORD_CALL;
-    call->ready = ensure_init(process);
+    call->ready = vgpu_is_locking() ? VGPU_TOO_EARLY : ensure_init(process);
     if (call->ready == VGPU_READY) {
         call->fault = vgpu_fault_for(process, event->library, event->name, event->caller);
         int delayed = call->fault != NULL && call->fault->delay_ms != 0;
@@ -52,7 +52,7 @@ int vgpu_call_begin(struct vgpu_call *call, struct vgpu_process *process, const 
     if (fault_has(call, VGPU_FAULT_RESULT) && !fault_has(call, VGPU_FAULT_VALUE | VGPU_FAULT_TEXT)) {
         return 0;
     }
-    /* Too early may mean that the lock is not there yet; then no model with a state is asked. */
+    /* Too early may mean that the lock is not there yet, or that this thread has it: no model with a state is asked. */
     if (call->ready != VGPU_TOO_EARLY) {
         vgpu_lock(process);
         call->locked = 1;

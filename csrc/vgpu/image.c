@@ -19,10 +19,15 @@ static int text_fits(const struct vgpu_image *image, uint32_t offset) {
     return offset >= image->text.offset && offset - image->text.offset < image->text.count;
 }
 
-static int names_fit(const struct vgpu_image *image, struct vgpu_span span) {
-    const uint32_t *names = (const uint32_t *)((const char *)image + span.offset);
+static int rules_fit(const struct vgpu_image *image, struct vgpu_span span) {
+    const struct vgpu_rule *rules = (const struct vgpu_rule *)((const char *)image + span.offset);
     for (uint32_t i = 0; i < span.count; i++) {
-        if (!text_fits(image, names[i])) {
+        for (uint32_t fact = 0; fact < VGPU_RULE_FACTS; fact++) {
+            if (rules[i].text[fact] != 0 && !text_fits(image, rules[i].text[fact])) {
+                return 0;
+            }
+        }
+        if (!text_fits(image, rules[i].reason)) {
             return 0;
         }
     }
@@ -118,8 +123,8 @@ static const char *check_tables(const struct vgpu_image *image) {
             return "damaged: a row of the path table lies outside of the text";
         }
     }
-    if (!names_fit(image, image->gate.allow) || !names_fit(image, image->gate.deny)) {
-        return "damaged: a name of the gate's policy lies outside of the text";
+    if (!rules_fit(image, image->gate.allow) || !rules_fit(image, image->gate.deny)) {
+        return "damaged: a rule of the gate's policy lies outside of the text";
     }
     return NULL;
 }
@@ -137,7 +142,7 @@ const char *vgpu_image_check(const void *bytes, uint64_t size) {
         }
     }
     if (image->version != VGPU_IMAGE_VERSION) {
-        return "of another version: these shims read host images of version 2";
+        return "of another version: these shims read host images of version 3";
     }
     if (image->size != size || size < sizeof(*image) || image->header_size != sizeof(*image)) {
         return "truncated: its size is not the one that it was written with";
@@ -146,8 +151,8 @@ const char *vgpu_image_check(const void *bytes, uint64_t size) {
     if (!span_fits(image->text, 1, 1, size) || !span_fits(image->gpus, sizeof(struct vgpu_gpu), row, size) ||
         !span_fits(image->faults, sizeof(struct vgpu_fault), row, size) ||
         !span_fits(image->paths, sizeof(struct vgpu_path), row, size) ||
-        !span_fits(image->gate.allow, sizeof(uint32_t), sizeof(uint32_t), size) ||
-        !span_fits(image->gate.deny, sizeof(uint32_t), sizeof(uint32_t), size)) {
+        !span_fits(image->gate.allow, sizeof(struct vgpu_rule), _Alignof(struct vgpu_rule), size) ||
+        !span_fits(image->gate.deny, sizeof(struct vgpu_rule), _Alignof(struct vgpu_rule), size)) {
         return "damaged: a table lies outside of the file";
     }
     if (image->text.count == 0 || *((const char *)bytes + image->text.offset + image->text.count - 1) != '\0') {

@@ -90,6 +90,11 @@ static int append(char *out, uint64_t size, uint64_t *at, const char *text) {
     return 0;
 }
 
+/* Does a path that ends at `end` name a directory: by a slash, or a `.` behind one? A link is followed then. */
+static int names_directory(const char *path, const char *end) {
+    return end > path && (end[-1] == '/' || (end - path > 1 && end[-1] == '.' && end[-2] == '/'));
+}
+
 int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, uint64_t size,
                    const struct vgpu_path **entry) {
     if (image == (const struct vgpu_image *)0 || !vgpu_path_candidate(path)) {
@@ -113,6 +118,8 @@ int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, 
         int full = append(out, size, &at, vgpu_image_text(image, rows[i].target));
         if (full == 0 && *rest != '\0') {
             full = append(out, size, &at, "/") != 0 || append(out, size, &at, rest) != 0;
+        } else if (full == 0 && names_directory(path, rest)) {
+            full = append(out, size, &at, "/");
         }
         return full == 0 ? 1 : -1;
     }
@@ -120,7 +127,7 @@ int vgpu_path_find(const struct vgpu_image *image, const char *path, char *out, 
 }
 
 int vgpu_path_leads_to(const struct vgpu_image *image, const char *path) {
-    if (image == (const struct vgpu_image *)0 || path == (const char *)0 || path[0] != '/') {
+    if (image == (const struct vgpu_image *)0 || vgpu_path_is_no_text(path) || path[0] != '/') {
         return 0;
     }
     const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
@@ -145,4 +152,14 @@ const struct vgpu_path *vgpu_path_device(const struct vgpu_image *image, uint64_
         }
     }
     return (const struct vgpu_path *)0;
+}
+
+uint64_t vgpu_path_tree_dev(const struct vgpu_image *image) {
+    const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
+    for (uint32_t i = 0; i < image->paths.count; i++) {
+        if (rows[i].device) {
+            return rows[i].tree_dev;
+        }
+    }
+    return 0;
 }

@@ -16,10 +16,20 @@ int vgpu_path_leads_to(const struct vgpu_image *image, const char *path);
 /* The row of the device whose tree file has this identity, or NULL. */
 const struct vgpu_path *vgpu_path_device(const struct vgpu_image *image, uint64_t st_dev, uint64_t st_ino);
 
+/* st_dev of the tree's files; 0: it has no device, and does not tell. */
+uint64_t vgpu_path_tree_dev(const struct vgpu_image *image);
+
+/* A pointer that nobody can read from: NULL, another one into the first page, and the kernel's half of the addresses,
+ * (char *)-1 for one. The kernel answers EFAULT, and so must whoever looks before it. */
+static inline int vgpu_path_is_no_text(const char *path) {
+    enum { FIRST_PAGE = 4096 };
+    return (intptr_t)path < FIRST_PAGE;
+}
+
 /* A cheap "no" for nearly every call of a program. The rows of a table stand below /sys, /proc and /dev; `//` and `/.`
  * may be such a path in another spelling. */
 static inline int vgpu_path_candidate(const char *path) {
-    return path != (const char *)0 && path[0] == '/' &&
+    return !vgpu_path_is_no_text(path) && path[0] == '/' &&
            (path[1] == 's' || path[1] == 'p' || path[1] == 'd' || path[1] == '/' || path[1] == '.');
 }
 

@@ -30,11 +30,10 @@ struct vgpu_cuda; /* the CUDA model's state, csrc/cuda */
 struct vgpu_nvml; /* NVML's, csrc/nvml */
 
 struct vgpu_process {
-    uint32_t started; /* atomic: 0 not yet, 1 being set up, 2 done */
+    uint32_t started; /* atomic: 2 once it is set up */
     uint32_t image_state;
     const struct vgpu_image *image;
     struct vgpu_trace trace;
-    struct vgpu_facts facts;
     uint32_t library;     /* enum vgpu_library: which shim this is, VGPU_LIBRARY_NONE in a test's own state */
     uint32_t gate;        /* atomic: 0 not asked, else 1 + enum vgpu_ready (too early is never kept) */
     uint32_t calls;       /* atomic: for facts.calls_before */
@@ -49,6 +48,7 @@ struct vgpu_process {
     struct vgpu_nvml *nvml;
     void (*free_cuda)(struct vgpu_process *process);
     void (*free_nvml)(struct vgpu_process *process);
+    struct vgpu_facts facts; /* those that every process has; all of them where a test has set them */
 };
 
 /* A test's own state. `host` and `trace` are paths or NULL. NULL: no memory. */
@@ -67,6 +67,10 @@ int vgpu_process_forked(struct vgpu_process *process);
 
 void vgpu_lock(struct vgpu_process *process);
 void vgpu_unlock(struct vgpu_process *process);
+
+/* 1: this thread is between vgpu_lock and vgpu_unlock. Who asks is a signal handler that has interrupted it, and would
+ * wait for itself. */
+int vgpu_is_locking(void);
 
 /* csrc/vgpu/identity.c, compiled once for each library: which one this is, and a hash of csrc/. */
 extern const uint32_t vgpu_this_library;

@@ -15,7 +15,8 @@
 #endif
 
 enum vgpu_version {
-    VGPU_IMAGE_VERSION = 2, /* 2: what NVML tells of a GPU, processes, MIG, memory policy; faults that crash, hang.. */
+    VGPU_IMAGE_VERSION = 3, /* 2: what NVML tells of a GPU, processes, MIG, memory policy; faults that crash, hang..
+                               3: rules of the gate over more than a program's name */
     VGPU_TRACE_VERSION = 1,
 };
 
@@ -202,6 +203,20 @@ struct vgpu_path {
     uint64_t tree_ino;
 };
 
+/* What the tree's own files, directories and links stand for: it is in the nanoseconds of their st_mtime, so that a
+ * stat by descriptor tells it as one by path does. */
+enum vgpu_mark {
+    VGPU_MARK = 0x23310000, /* the upper half of those nanoseconds */
+    VGPU_MARK_MASK = 0x7fff0000,
+    VGPU_MARK_SYS = 1 << 14, /* the file system that the host has there */
+    VGPU_MARK_PROC = 2 << 14,
+    VGPU_MARK_DEV = 3 << 14,
+    VGPU_MARK_READ_ONLY = 1 << 13,   /* a directory that its owner, too, may not write to */
+    VGPU_MARK_MOUNT = 1 << 12,       /* the root of that file system */
+    VGPU_MARK_COUNT = (1 << 12) - 1, /* a directory: st_nlink, 0: the tree's own is right. A file: which bit of st_size
+                                        is set, plus 1; 0: none is */
+};
+
 /* The families of libc functions in the interception table; bit N of vgpu_gate_policy.before_gate is family N. */
 enum vgpu_family {
     VGPU_FAMILY_OPEN = 0,
@@ -213,9 +228,27 @@ enum vgpu_family {
     VGPU_FAMILIES = 6,
 };
 
+/* What a rule of the gate may ask of a process. */
+enum vgpu_rule_fact {
+    VGPU_RULE_PROGRAM = 0,  /* the file name of its executable; where that is not known, its comm */
+    VGPU_RULE_PATH = 1,     /* its executable, the whole path */
+    VGPU_RULE_COMM = 2,     /* the name of its main thread */
+    VGPU_RULE_ARGUMENT = 3, /* one word of its command line behind the first */
+    VGPU_RULE_ANCESTOR = 4, /* the comm of its parent, of that one's parent, and so on */
+    VGPU_RULE_UNIT = 5,     /* one component of its control group: "ollama.service" */
+    VGPU_RULE_FACTS = 6,
+};
+
+/* Names the processes that have every fact it asks for; a text that ends in `*` stands for all that start so. */
+struct vgpu_rule {
+    uint32_t text[VGPU_RULE_FACTS]; /* text each; 0: whatever it is */
+    uint32_t reason;                /* text: what the trace has where this rule decides */
+    uint32_t reserved;
+};
+
 struct vgpu_gate_policy {
-    struct vgpu_span allow; /* of uint32_t, each a text: program names; they win over `deny` */
-    struct vgpu_span deny;  /* of uint32_t, each a text */
+    struct vgpu_span allow; /* of struct vgpu_rule; they win over `deny` */
+    struct vgpu_span deny;  /* of struct vgpu_rule */
     uint32_t auto_init;     /* 1: a process that passes the gate has had its cuInit(0) */
     uint32_t calls_before;  /* how many calls of a process are answered "too early" */
     uint32_t before_gate;   /* families answered from the tree without asking the gate */
@@ -295,6 +328,7 @@ enum vgpu_library {
     VGPU_LIBRARY_EXEC = 4,
     VGPU_LIBRARY_AUDIT = 5,
     VGPU_LIBRARY_CUDALIBS = 6,
+    VGPU_LIBRARY_DLOPEN = 7, /* csrc/wrapper. name: "dlopen", text: the file; in: calls before, bypassed calls, led */
 };
 
 enum vgpu_record_flag {

@@ -1,5 +1,6 @@
 """The simulated host: model, host files, and the image and tree that the shims read."""
 
+from vgpu_harness.host.gate import Rule
 from vgpu_harness.host.gpu import Gpu, GpuProcess, Mig
 from vgpu_harness.host.image import check_image, is_image, write_image
 from vgpu_harness.host.model import Delivery, Driver, Gate, Host, Memory
@@ -14,6 +15,7 @@ __all__ = [
     "Host",
     "Memory",
     "Mig",
+    "Rule",
     "Tree",
     "check_image",
     "is_image",

@@ -7,6 +7,7 @@ from typing import Any
 
 from vgpu_harness.errors import ImageError
 from vgpu_harness.host.faults import FunctionFault, ImageFault, SymbolFault
+from vgpu_harness.host.gate import Rule, reason_of, rule_of
 from vgpu_harness.host.image_gpu import MIB, Tables, Text, fill_gpu, gpu_tables
 from vgpu_harness.host.model import Host
 from vgpu_harness.host.tree import Row, Tree
@@ -105,7 +106,7 @@ def _layout(host: Host, tree: Tree) -> bytes:
     lists = [gpu_tables(gpu, tables) for gpu in host.gpu]
     faults = tables.add("struct vgpu_fault", len(fault_rows))
     paths = tables.add("struct vgpu_path", len(rows))
-    allow, deny = tables.add("uint32_t", len(host.gate.allow)), tables.add("uint32_t", len(host.gate.deny))
+    rules = {which: tables.add("struct vgpu_rule", len(getattr(host.gate, which))) for which in ("allow", "deny")}
 
     text = Text(tables.end)
     for i, gpu in enumerate(host.gpu):
@@ -114,9 +115,9 @@ def _layout(host: Host, tree: Tree) -> bytes:
         _fill_fault(faults.rows[i], fault, text, lib)
     for i, row in enumerate(rows):
         _fill_path(paths.rows[i], row, text, lib)
-    for table, names in ((allow, host.gate.allow), (deny, host.gate.deny)):
-        for i, name in enumerate(names):
-            table.rows[i] = text.put(name)
+    for which, table in rules.items():
+        for i, entry in enumerate(getattr(host.gate, which)):
+            _fill_rule(table.rows[i], which, entry, text, lib)
 
     image = ffi.new("struct vgpu_image *")
     image.magic = _MAGIC
@@ -134,7 +135,7 @@ def _layout(host: Host, tree: Tree) -> bytes:
     image.strict = host.strict
     image.memory.backing = host.memory.backing_mib * MIB
     image.gpus, image.faults, image.paths = gpus.span, faults.span, paths.span
-    image.gate.allow, image.gate.deny = allow.span, deny.span
+    image.gate.allow, image.gate.deny = rules["allow"].span, rules["deny"].span
     image.text = {"offset": text.offset, "count": len(text.data)}
 
     data = bytearray(image.size)
@@ -180,6 +181,12 @@ def _fill_fault(out: Any, fault: FunctionFault | SymbolFault, text: Text, lib: A
     out.output = fault.output
     out.after, out.times = fault.after, fault.times
     out.delay_ms = round(fault.delay * 1000)
+
+
+def _fill_rule(out: Any, which: str, entry: str | Rule, text: Text, lib: Any) -> None:
+    for key, value in rule_of(entry).asks.items():
+        out.text[getattr(lib, f"VGPU_RULE_{key.upper()}")] = text.put(value)
+    out.reason = text.put(reason_of(which, entry))
 
 
 def _fill_path(out: Any, row: Row, text: Text, lib: Any) -> None:

@@ -12,7 +12,8 @@ from pydantic_core import InitErrorDetails
 
 from vgpu_harness.host.base import Model, wrong
 from vgpu_harness.host.faults import GPUS_MAX, Fault, FunctionFault, ImageFault, SymbolFault
-from vgpu_harness.host.fields import MIB_MAX, Pair, Program, matches
+from vgpu_harness.host.fields import MIB_MAX, Pair, matches
+from vgpu_harness.host.gate import Entry
 from vgpu_harness.host.gpu import Gpu, default_pci
 
 FAULTS_MAX = 64
@@ -111,6 +112,10 @@ class Delivery(Model):
     system_links: tuple[Annotated[str, AfterValidator(_system_directory)], ...] = Field((), strict=False)
     """Only a run with a mount namespace of its own can have them."""
     child_environment: Literal["inherit", "rebuilt"] = "inherit"
+    init: Literal["first-call", "constructor"] = "first-call"
+    """When a shim's start-up runs."""
+    dlopen_wrapper: int | None = Field(None, ge=0, lt=2**32)
+    """A library in front of dlopen: how many calls of a process it passes by before it leads to the shims."""
 
 
 DENIED = (
@@ -125,8 +130,9 @@ Family = Literal["open", "fopen", "stat", "access", "readlink", "opendir"]
 class Gate(Model):
     """Which processes see the virtual GPU, and when."""
 
-    allow: tuple[Program, ...] = Field((), strict=False)
-    deny: tuple[Program, ...] = Field(DENIED, strict=False)
+    allow: tuple[Entry, ...] = Field((), strict=False)
+    """Processes that see it even if `deny` names them."""
+    deny: tuple[Entry, ...] = Field(DENIED, strict=False)
     auto_init: bool = False
     calls_before: int = Field(0, ge=0, lt=2**32)
     before_gate: tuple[Family, ...] = Field((), strict=False)

@@ -217,7 +217,8 @@ def new_facts(**facts: str | int | bool) -> Any:
 class Gate(State):
     """The process gate's questions, asked about facts that are given: ``gate.ask(exe="sshd", calls_before=3)``.
 
-    Facts are those of `struct vgpu_facts`: exe, comm (strings), secure, libc_ready, calls_before.
+    Facts are those of `struct vgpu_facts`: exe, path, comm, unit (strings), arguments, ancestors (strings in which each
+    word ends in a NUL), secure, libc_ready, calls_before.
     """
 
     def ask(self, **facts: str | int | bool) -> GateAnswer:

@@ -2,13 +2,14 @@
  * allocates nothing.
  *
  * glibc's own takes the dynamic linker's lock, which in a forked child may be held by a thread that is not there, and
+ * in any process by one that is inside of dlopen: a constructor there may wait for the very thread that asks. And it
  * allocates where it has an error to tell. The objects between a preloaded library and libc are those of the program's
  * start: they are never unloaded, so their part of the list is read without a lock. */
-#ifndef VGPU_EXEC_NEXT_H
-#define VGPU_EXEC_NEXT_H
+#ifndef VGPU_NEXT_H
+#define VGPU_NEXT_H
 
 /* The function `name` of the first object behind this one that defines it, at `version` if that is not NULL and the
  * object has versions. NULL: none does. */
-void *vgpu_exec_next(const char *name, const char *version);
+void *vgpu_next(const char *name, const char *version);
 
 #endif

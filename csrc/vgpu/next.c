@@ -1,6 +1,6 @@
 /* Reads the dynamic sections of the objects on the dynamic linker's list, as the gABI and glibc's elf/dl-lookup.c have
  * it: DT_GNU_HASH or DT_HASH, DT_SYMTAB, DT_VERSYM, DT_VERDEF. */
-#include "exec/next.h"
+#include "vgpu/next.h"
 
 #include <link.h>
 #include <stddef.h>
@@ -130,7 +130,7 @@ static void *find_from(const struct link_map *map, const char *name, const char 
     return NULL;
 }
 
-void *vgpu_exec_next(const char *name, const char *version) {
+void *vgpu_next(const char *name, const char *version) {
     const struct link_map *own = _r_debug.r_map;
     while (own != NULL && own->l_ld != _DYNAMIC) {
         own = own->l_next;
