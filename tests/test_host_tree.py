@@ -324,7 +324,7 @@ class TestSharing:
 
 
 def test_the_umask_changes_nothing(machine, tmp_path):
-    """Files have the modes of sysfs and of device files whatever the umask."""
+    """Files have the modes of sysfs and of device files, and directories can be entered, whatever the umask."""
     before = os.umask(0o077)
     try:
         tree = write_tree(Host(), tmp_path / "tree", machine=str(machine))
@@ -332,6 +332,8 @@ def test_the_umask_changes_nothing(machine, tmp_path):
         os.umask(before)
     assert stat.S_IMODE(find(tree, f"{BUS}/0000:00:05.0/vendor").stat().st_mode) == 0o444
     assert stat.S_IMODE(find(tree, "/dev/nvidia0").stat().st_mode) == 0o666
+    directories = [tmp_path / "tree", *(path for path in (tmp_path / "tree").rglob("*") if path.is_dir())]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o755}
 
 
 def test_the_real_machine(tmp_path):

@@ -18,7 +18,7 @@
     type vgpu_call_##name(struct vgpu_process *process, uint64_t caller, VGPU_BARE parameters) {                       \
         struct vgpu_file_call call;                                                                                    \
         if (!vgpu_file_enter(&call, process, VGPU_FILE_##name, directory, &path, caller)) {                            \
-            return vgpu_link_in_host_terms(to, VGPU_REAL(name) arguments, size);                                       \
+            return vgpu_real_link(&call, directory, path, to, VGPU_REAL(name) arguments, size);                        \
         }                                                                                                              \
         return serve;                                                                                                  \
     }

@@ -1,11 +1,9 @@
 /* The names that libvgpu-syscall.so puts in front of libc's. They are given by asm labels, so that libc's own
- * prototypes (variadic, redirected, "never NULL") do not reach these definitions.
- *
- * What is not of the tree ends in a tail call: the real function's frame takes the place of ours. */
+ * prototypes (variadic, redirected, "never NULL") do not reach these definitions. */
 #include <stdarg.h>
 #include <sys/ioctl.h>
 
-#include "syscall/files.h"
+#include "syscall/linked.h"
 #include "syscall/number.h"
 #include "syscall/serve_walk.h"
 
@@ -21,12 +19,20 @@
 #define IS_OF_TREE(name, at, path)                                                                                     \
     (SELDOM(vgpu_file_maybe(at, path)) && vgpu_file_is_of_tree(VGPU_FILE_##name, at, path))
 
+/* What the real function says, unless that is nothing, and the tree has it by a link. */
+#define OR_LINKED(type, name, arguments)                                                                               \
+    type answer = VGPU_REAL(name) arguments;                                                                           \
+    if (SELDOM(VGPU_LINKED_MISSED(answer))) {                                                                          \
+        return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                                 \
+    }                                                                                                                  \
+    return answer;
+
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \
     EXPORT(type, name, parameters) {                                                                                   \
         if (IS_OF_TREE(name, directory, path)) {                                                                       \
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        return VGPU_REAL(name) arguments;                                                                              \
+        OR_LINKED(type, name, arguments)                                                                               \
     }
 
 /* The mode is there to be taken only if the flags ask for one. */
@@ -42,7 +48,7 @@
         if (IS_OF_TREE(name, directory, path)) {                                                                       \
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        return VGPU_REAL(name) arguments;                                                                              \
+        OR_LINKED(type, name, arguments)                                                                               \
     }
 
 #define VGPU_FILE_STAT(type, name, parameters, arguments, family, before, serve)                                       \
@@ -53,6 +59,9 @@
         type answer = VGPU_REAL(name) arguments;                                                                       \
         if (answer == 0 && SELDOM(VGPU_FILE_STAT_MAYBE(to))) {                                                         \
             return VGPU_IDENTIFY(vgpu_file_self(), VGPU_FILE_##name, CALLER, to);                                      \
+        }                                                                                                              \
+        if (answer == 0 ? SELDOM(VGPU_LINKED_STAT(directory, path, to)) : VGPU_LINKED_MISSED(answer)) {                \
+            return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                             \
         }                                                                                                              \
         return answer;                                                                                                 \
     }
@@ -72,6 +81,16 @@
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
         return VGPU_REAL(name) arguments;                                                                              \
+    }
+
+#define VGPU_FILE_REAL(type, name, parameters, arguments, family, before, serve)                                       \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        type answer = VGPU_REAL(name) arguments;                                                                       \
+        return SELDOM(VGPU_LINKED_MISSED(answer)) ? vgpu_again_##name(CALLER, answer, VGPU_BARE arguments)             \
+                                                  : vgpu_real_path(answer);                                            \
     }
 
 /* What makes or moves names: a directory that was known may be a link afterwards. */

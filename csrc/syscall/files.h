@@ -23,6 +23,7 @@
 #include "syscall/known.h"
 #include "syscall/real.h"
 #include "syscall/spelling.h"
+#include "vgpu/paths.h"
 #include "vgpu/process.h"
 
 /* One call whose path is of the tree. */
@@ -53,7 +54,7 @@ enum { directory = AT_FDCWD, second_directory = AT_FDCWD };
  * parameter `at` is the directory that a relative path starts from. */
 static inline int vgpu_file_maybe(int at, const char *path) {
     uint64_t candidates = __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED);
-    if (candidates == 0 || path == NULL) {
+    if (candidates == 0 || vgpu_path_is_no_text(path)) {
         return 0;
     }
     if (path[0] != '/') {
@@ -117,8 +118,8 @@ long vgpu_file_end_request(struct vgpu_file_call *call, long answer, uint64_t re
 /* The same for a function that answers a pointer; NULL: errno says why. */
 void *vgpu_file_end_pointer(struct vgpu_file_call *call, void *answer);
 
-/* Puts a device's identity into what the real function answered about a file that has no path, or a relative one. 0, or
- * -1 and errno for a fault. */
+/* Puts what the tree's file stands for into what the real function answered about one that has no path, or a relative
+ * one. 0, or -1 and errno for a device's fault. */
 int vgpu_identify_stat(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
                        struct stat *to);
 int vgpu_identify_statx(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
@@ -127,6 +128,17 @@ int vgpu_identify_statx(struct vgpu_process *process, enum vgpu_file_function fu
 /* Puts what a device of the tree is into an answer about its file. */
 void vgpu_device_stat(const struct vgpu_path *entry, struct stat *to);
 void vgpu_device_statx(const struct vgpu_path *entry, struct statx *to);
+
+/* The same for the other files of the tree, which their marks tell: enum vgpu_mark. What has none stays as it is. */
+void vgpu_mark_stat(struct stat *to);
+void vgpu_mark_statx(struct statx *to);
+static inline int vgpu_mark_is(int64_t nanoseconds) {
+    return (nanoseconds & VGPU_MARK_MASK) == VGPU_MARK;
+}
+
+/* May this process do what `mode` (R_OK, W_OK, X_OK) asks with a file of root's, whose permissions are `of`? The tree's
+ * own belong to the user of the run. effective: 1: as an open, 0: as access(2) asks, for the real user. */
+int vgpu_permits(mode_t of, int mode, int effective);
 
 int vgpu_serve_open(struct vgpu_file_call *call, int flags);
 FILE *vgpu_serve_fopen(struct vgpu_file_call *call, const char *mode);
@@ -138,9 +150,12 @@ ssize_t vgpu_serve_xattr_list(struct vgpu_file_call *call, long number, char *to
 int vgpu_serve_access(struct vgpu_file_call *call, int mode, int flags);
 ssize_t vgpu_serve_readlink(struct vgpu_file_call *call, char *to, size_t size);
 char *vgpu_serve_realpath(struct vgpu_file_call *call, char *to);
-/* A link's text of `length` bytes, which the real function has put into `to`, in host terms if it names the tree.
- * Answers the new length. */
-ssize_t vgpu_link_in_host_terms(char *to, ssize_t length, size_t size);
+/* A link's text of `length` bytes, which the real function has put into `to` of `size`, in host terms if it names the
+ * tree. Answers the new length. `call` is room: the text may be longer than it fits. */
+ssize_t vgpu_real_link(struct vgpu_file_call *call, int at, const char *path, char *to, ssize_t length, size_t size);
+
+/* The same for the path that a real function has answered, or NULL. */
+char *vgpu_real_path(char *path);
 DIR *vgpu_serve_opendir(struct vgpu_file_call *call);
 
 int vgpu_serve_chdir(struct vgpu_process *process, uint64_t caller, const char *path);
@@ -164,7 +179,12 @@ enum vgpu_change {
     VGPU_CHANGE_TIMES,
     VGPU_CHANGE_SIZE,
     VGPU_CHANGE_ATTRIBUTE,
+    VGPU_CHANGE_INVALID, /* flags that the call does not have */
 };
+#define VGPU_UNLINK_CHANGE(flags)                                                                                      \
+    ((flags) == 0 ? VGPU_CHANGE_REMOVE : (flags) == AT_REMOVEDIR ? VGPU_CHANGE_REMOVE_DIRECTORY : VGPU_CHANGE_INVALID)
+#define VGPU_TIMES_CHANGE(flags)                                                                                       \
+    (((flags) & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) == 0 ? VGPU_CHANGE_TIMES : VGPU_CHANGE_INVALID)
 #define VGPU_NODE_CHANGE(mode) (((mode) & S_IFMT) == 0 || S_ISREG(mode) ? VGPU_CHANGE_CREATE_FILE : VGPU_CHANGE_CREATE)
 int vgpu_serve_change(struct vgpu_file_call *call, enum vgpu_change change);
 int vgpu_serve_remove(struct vgpu_file_call *call);

@@ -4,6 +4,8 @@
 
 #include <sys/ioctl.h>
 
+#include "syscall/linked.h"
+#include "syscall/serve_walk.h"
 #include "vgpu/raw.h"
 
 /* In the order of the kernel's arguments. Structures are those of libc on x86-64. */
@@ -27,9 +29,11 @@ const struct vgpu_number vgpu_numbers[VGPU_NUMBERS] = {
     [SYS_lgetxattr] = {ROW(lgetxattr), -1, 0, -1},
     [SYS_listxattr] = {ROW(listxattr), -1, 0, -1},
     [SYS_llistxattr] = {ROW(llistxattr), -1, 0, -1},
-    [SYS_statfs] = {ROW(syscall), -1, 0, -1},
-    [SYS_inotify_add_watch] = {ROW(syscall), -1, 1, -1},
-    [SYS_name_to_handle_at] = {ROW(syscall), 0, 1, -1},
+    [SYS_statfs] = {ROW(statfs), -1, 0, -1},
+    [SYS_fstatfs] = {ROW(fstatfs), -1, -1, -1},
+    [SYS_getdents64] = {ROW(getdents64), -1, -1, -1},
+    [SYS_inotify_add_watch] = {ROW(inotify_add_watch), -1, 1, -1},
+    [SYS_name_to_handle_at] = {ROW(name_to_handle_at), 0, 1, -1},
     [SYS_chdir] = {ROW(chdir), -1, -1, -1},
     [SYS_fchdir] = {ROW(fchdir), -1, -1, -1},
     [SYS_getcwd] = {ROW(getcwd), -1, -1, -1},
@@ -63,6 +67,21 @@ struct open_how {
     uint64_t resolve;
 };
 
+/* What else `resolve` forbids on the way (links, mounts) the tree has where the host has it. */
+static long open_how(struct vgpu_file_call *call, const struct open_how *how) {
+    struct open_how place = {O_PATH, 0, how->resolve};
+    if (how->resolve != 0 && call->error == 0) {
+        long way = vgpu_raw6(SYS_openat2, AT_FDCWD, (long)call->target, (long)&place, sizeof(place), 0, 0);
+        if (way < 0 && way != -ENOENT) {
+            return vgpu_file_end(call, way);
+        }
+        if (way >= 0) {
+            vgpu_raw3(SYS_close, way, 0, 0);
+        }
+    }
+    return vgpu_serve_open(call, (int)how->flags);
+}
+
 static long serve(struct vgpu_file_call *call, long number, long *word) {
     switch (number) {
     case SYS_open:
@@ -72,7 +91,7 @@ static long serve(struct vgpu_file_call *call, long number, long *word) {
     case SYS_openat:
         return vgpu_serve_open(call, (int)word[2]);
     case SYS_openat2:
-        return vgpu_serve_open(call, (int)((const struct open_how *)word[2])->flags);
+        return open_how(call, (const struct open_how *)word[2]);
     case SYS_stat:
         return vgpu_serve_stat(call, 0, (struct stat *)word[1], 0);
     case SYS_lstat:
@@ -90,13 +109,24 @@ static long serve(struct vgpu_file_call *call, long number, long *word) {
         return vgpu_serve_readlink(call, (char *)word[1], (size_t)word[2]);
     case SYS_readlinkat:
         return vgpu_serve_readlink(call, (char *)word[2], (size_t)word[3]);
+    case SYS_statfs:
+        return vgpu_serve_statfs(call, (struct statfs *)word[1]);
+    case SYS_inotify_add_watch:
+        return vgpu_serve_watch(call, (int)word[0], (uint32_t)word[2]);
+    case SYS_name_to_handle_at:
+        return vgpu_serve_handle(call, (struct file_handle *)word[2], (int *)word[3], (int)word[4]);
+    case SYS_getxattr:
+    case SYS_lgetxattr:
+        return vgpu_serve_xattr(call, number, (const char *)word[1], (void *)word[2], (size_t)word[3]);
+    case SYS_listxattr:
+    case SYS_llistxattr:
+        return vgpu_serve_xattr_list(call, number, (char *)word[1], (size_t)word[2]);
     case SYS_truncate:
         return vgpu_serve_change(call, VGPU_CHANGE_SIZE);
     case SYS_unlink:
         return vgpu_serve_change(call, VGPU_CHANGE_REMOVE);
     case SYS_unlinkat:
-        return vgpu_serve_change(call,
-                                 (word[2] & AT_REMOVEDIR) != 0 ? VGPU_CHANGE_REMOVE_DIRECTORY : VGPU_CHANGE_REMOVE);
+        return vgpu_serve_change(call, VGPU_UNLINK_CHANGE((int)word[2]));
     case SYS_rmdir:
         return vgpu_serve_change(call, VGPU_CHANGE_REMOVE_DIRECTORY);
     case SYS_mkdir:
@@ -115,7 +145,7 @@ static long serve(struct vgpu_file_call *call, long number, long *word) {
     case SYS_fchownat:
         return vgpu_serve_change(call, VGPU_CHANGE_MODE);
     case SYS_utimensat:
-        return vgpu_serve_change(call, VGPU_CHANGE_TIMES);
+        return vgpu_serve_change(call, VGPU_TIMES_CHANGE((int)word[3]));
     case SYS_setxattr:
     case SYS_lsetxattr:
     case SYS_removexattr:
@@ -150,12 +180,17 @@ static long identify(struct vgpu_process *process, uint64_t caller, long number,
     return vgpu_identify_stat(process, function, caller, (struct stat *)word[known->to]);
 }
 
-/* 1: the tree has no say, whatever it is: flags that confine the way (RESOLVE_BENEATH, IN_ROOT), or a size that the
- * kernel is to judge. */
+/* 1: the tree has no say, whatever the path is: flags that confine the way (RESOLVE_BENEATH, IN_ROOT), or a structure
+ * that the kernel refuses before it looks at the path. */
 static int is_confined(long number, const long *word) {
     enum { RESOLVE_BENEATH_OR_IN_ROOT = 0x08 | 0x10 };
-    return number == SYS_openat2 && (word[2] == 0 || (unsigned long)word[3] < sizeof(struct open_how) ||
-                                     (((const struct open_how *)word[2])->resolve & RESOLVE_BENEATH_OR_IN_ROOT) != 0);
+    const struct open_how *how = (const struct open_how *)word[2];
+    if (number != SYS_openat2) {
+        return 0;
+    }
+    return vgpu_path_is_no_text((const char *)how) || (unsigned long)word[3] < sizeof(*how) ||
+           (how->resolve & RESOLVE_BENEATH_OR_IN_ROOT) != 0 ||
+           vgpu_raw6(SYS_openat2, AT_FDCWD, (long)"", word[2], word[3], 0, 0) != -ENOENT;
 }
 
 /* The path is looked up once more: only now is there a need for the stack that its name in the tree takes. */
@@ -170,6 +205,27 @@ static __attribute__((noinline)) long of_tree(struct vgpu_process *process, uint
     word[known->path] = (long)path;
     return identify(process, caller, number, word,
                     VGPU_REAL(syscall)(number, word[0], word[1], word[2], word[3], word[4], word[5]));
+}
+
+/* A link outside of the tree that leads into it: the call is made once more, for what is there. */
+static __attribute__((noinline)) long of_link(struct vgpu_process *process, uint64_t caller, long number, long *word,
+                                              long answer) {
+    const struct vgpu_number *known = &vgpu_numbers[number];
+    char there[PATH_MAX];
+    int at = known->directory >= 0 ? (int)word[known->directory] : AT_FDCWD;
+    if (!vgpu_linked_find(at, (const char *)word[known->path], there)) {
+        return answer;
+    }
+    word[known->path] = (long)there;
+    return of_tree(process, caller, number, word);
+}
+
+/* What the kernel says of a descriptor or of the working directory may name the tree. */
+static __attribute__((noinline)) long link_text(long number, const long *word, long length) {
+    struct vgpu_file_call room;
+    const long *rest = word + (number == SYS_readlinkat);
+    int at = number == SYS_readlinkat ? (int)word[0] : AT_FDCWD;
+    return vgpu_real_link(&room, at, (const char *)rest[0], (char *)rest[1], length, (size_t)rest[2]);
 }
 
 long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long number, long a, long b, long c, long d,
@@ -187,6 +243,13 @@ long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long numb
             return vgpu_serve_ioctl(process, caller, (int)a, (unsigned long)b, (void *)c);
         }
         break;
+    case SYS_fstatfs:
+        return vgpu_serve_fstatfs(process, VGPU_FILE_fstatfs, caller, (int)a, (struct statfs *)b);
+    case SYS_getdents64:
+        if (vgpu_file_lists_tree()) {
+            return vgpu_serve_entries(process, (int)a, (void *)b, VGPU_REAL(syscall)(number, a, b, c, d, e, f));
+        }
+        break;
     case SYS_getcwd:
         if ((vgpu_file_near & VGPU_NEAR_TREE) != 0) {
             return place(process, word);
@@ -197,8 +260,15 @@ long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long numb
     }
     int at = known->directory >= 0 ? (int)word[known->directory] : AT_FDCWD;
     const char *path = known->path >= 0 ? (const char *)word[known->path] : NULL;
-    if (path != NULL && !is_confined(number, word) && vgpu_file_is_of_tree(function, at, path)) {
+    if (path != NULL && vgpu_file_is_of_tree(function, at, path) && !is_confined(number, word)) {
         return of_tree(process, caller, number, word);
     }
-    return identify(process, caller, number, word, VGPU_REAL(syscall)(number, a, b, c, d, e, f));
+    long answer = VGPU_REAL(syscall)(number, a, b, c, d, e, f);
+    if (path != NULL && VGPU_LINKED_MISSED(answer) && !is_confined(number, word) && vgpu_linked_find(at, path, NULL)) {
+        return of_link(process, caller, number, word, answer);
+    }
+    if (answer > 0 && (number == SYS_readlink || number == SYS_readlinkat) && vgpu_file_maybe(at, path)) {
+        return link_text(number, word, answer);
+    }
+    return identify(process, caller, number, word, answer);
 }

@@ -52,8 +52,11 @@ static size_t put_terms(struct terms terms, char *to, size_t size) {
 }
 
 static long read_link(struct vgpu_file_call *call, char *to, size_t size) {
-    if (size == 0) {
-        return -EINVAL;
+    if ((int)size <= 0) {
+        return -EINVAL; /* the kernel takes an int */
+    }
+    if (vgpu_path_is_no_text(to)) {
+        return -EFAULT;
     }
     /* The kernel has taken its copy of the path when it writes the link's text over it. */
     long got =
@@ -69,25 +72,42 @@ ssize_t vgpu_serve_readlink(struct vgpu_file_call *call, char *to, size_t size) 
     return vgpu_file_end(call, call->error != 0 ? -call->error : read_link(call, to, size));
 }
 
-ssize_t vgpu_link_in_host_terms(char *to, ssize_t length, size_t size) {
+/* What does not fit has been cut, and may name the tree without saying so: then it is read once more. */
+ssize_t vgpu_real_link(struct vgpu_file_call *call, int at, const char *path, char *to, ssize_t length, size_t size) {
     const struct vgpu_image *image = vgpu_file_image(vgpu_file_self());
-    if (length <= 0 || image == NULL || to[0] != '/' || (size_t)length >= size) {
+    if (length <= 0 || image == NULL || to[0] != '/') {
         return length;
     }
-    int saved = errno;
-    char last = to[length];
-    to[length] = '\0';
-    struct terms terms = host_terms(image, to);
-    if (terms.rest == to && terms.start[0] == '\0') {
-        to[length] = last;
+    char *text = call->target;
+    long got = length;
+    if ((size_t)length < size && (size_t)length < sizeof(call->target)) {
+        memcpy(text, to, (size_t)length);
+    } else {
+        got = vgpu_raw6(SYS_readlinkat, at, (long)path, (long)text, sizeof(call->target) - 1, 0, 0);
+    }
+    if (got <= 0) {
         return length;
     }
-    size_t start = vgpu_length(terms.start);
-    size_t rest = vgpu_length(terms.rest);
-    memmove(to + start, terms.rest, rest);
-    memcpy(to, terms.start, start);
-    errno = saved;
-    return (ssize_t)(start + rest);
+    text[got] = '\0';
+    struct terms terms = host_terms(image, text);
+    if (terms.rest == text && terms.start[0] == '\0') {
+        return length;
+    }
+    /* Behind the text nothing of the tree's name is left: who looks there has not kept the length. */
+    size_t now = put_terms(terms, to, size);
+    if (now < (size_t)length) {
+        memset(to + now, 0, (size_t)length - now);
+    }
+    return (ssize_t)now;
+}
+
+char *vgpu_real_path(char *path) {
+    const struct vgpu_image *image = vgpu_file_image(vgpu_file_self());
+    const char *behind = path != NULL && image != NULL ? vgpu_spelling_behind_root(image, path) : NULL;
+    if (behind != NULL) {
+        memmove(path, behind, vgpu_length(behind) + 1);
+    }
+    return path;
 }
 
 static char *real_path(struct vgpu_file_call *call, char *to) {

@@ -4,37 +4,79 @@
 #include <string.h>
 
 #include "syscall/files.h"
+#include "vgpu/paths.h"
 #include "vgpu/raw.h"
 
-static long raw_stat_mode(const char *path) {
-    struct stat facts;
-    long answer = vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)path, (long)&facts, 0, 0, 0);
-    return answer < 0 ? answer : (long)facts.st_mode;
+/* What an open with these flags asks of the file's mode. */
+static int wanted(int flags) {
+    int mode = (flags & O_ACCMODE) == O_RDONLY ? R_OK : (flags & O_ACCMODE) == O_WRONLY ? W_OK : R_OK | W_OK;
+    return (flags & O_TRUNC) != 0 ? mode | W_OK : mode;
 }
 
-/* 0, or -errno as the kernel answers these flags for a file of sysfs or a device of /dev. */
+/* As do_tmpfile of fs/namei.c, for a directory whose file system has no such files. */
+static long temporary_refusal(const struct vgpu_file_call *call, int flags) {
+    struct stat facts;
+    if ((wanted(flags) & W_OK) == 0) {
+        return -EINVAL;
+    }
+    long missing = vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)call->target, (long)&facts, 0, 0, 0);
+    return missing < 0                   ? missing
+           : !S_ISDIR(facts.st_mode)     ? -ENOTDIR
+           : vgpu_permits(0555, W_OK, 1) ? -EOPNOTSUPP
+                                         : -EACCES;
+}
+
+/* What sysfs and procfs ask beyond the mode, of root too: reading and writing need somebody's permission to
+ * (KERNFS_ROOT_EXTRA_OPEN_PERM_CHECK), where no file of the tree can be written to; and neither has direct I/O. An open
+ * for neither, access mode 3, and one that cuts pass. */
+static long kernfs_refusal(const struct stat *facts, int flags) {
+    int mode = flags & O_ACCMODE;
+    if (mode == O_WRONLY || mode == O_RDWR || (mode == O_RDONLY && (facts->st_mode & 0444) == 0)) {
+        return -EACCES;
+    }
+    return (flags & O_DIRECT) != 0 ? -EINVAL : 0;
+}
+
+/* 0, or -errno as the kernel answers these flags for a file of sysfs or procfs, or a device of /dev. */
 static long refusal(const struct vgpu_file_call *call, int flags) {
-    int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+    struct stat facts;
+    int new = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
     if (flags & O_PATH) {
         return 0;
     }
     if ((flags & O_TMPFILE) == O_TMPFILE) {
-        return -EOPNOTSUPP;
+        return temporary_refusal(call, flags);
     }
-    if (!writes && !(flags & O_CREAT)) {
-        return 0;
+    if ((flags & O_CREAT) && (flags & O_DIRECTORY)) {
+        return -EINVAL; /* since Linux 6.4 */
     }
-    long mode = raw_stat_mode(call->target);
-    if (mode < 0) {
-        return mode == -ENOENT && (flags & O_CREAT) ? -EACCES : mode;
-    }
-    if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
-        return -EEXIST;
-    }
-    if (S_ISDIR(mode)) {
+    if ((flags & O_CREAT) && call->path[0] != '\0' && call->path[vgpu_length(call->path) - 1] == '/') {
         return -EISDIR;
     }
-    return writes && !call->entry->device ? -EACCES : 0;
+    int nofollow = new || (flags & O_NOFOLLOW) != 0 ? AT_SYMLINK_NOFOLLOW : 0;
+    long missing = vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)call->target, (long)&facts, nofollow, 0, 0);
+    if (missing < 0) {
+        return missing == -ENOENT && (flags & O_CREAT) ? -EACCES : missing;
+    }
+    if (new) {
+        return -EEXIST;
+    }
+    if (S_ISLNK(facts.st_mode)) {
+        return (flags & O_DIRECTORY) != 0 ? -ENOTDIR : -ELOOP;
+    }
+    if (S_ISDIR(facts.st_mode)) {
+        return (flags & O_CREAT) != 0 || (wanted(flags) & W_OK) != 0 ? -EISDIR : 0;
+    }
+    if (flags & O_DIRECTORY) {
+        return -ENOTDIR;
+    }
+    if (facts.st_dev != vgpu_path_tree_dev(call->process->image)) {
+        return (wanted(flags) & W_OK) != 0 ? -EACCES : 0; /* the machine's own, behind a link */
+    }
+    if (!vgpu_permits(facts.st_mode, wanted(flags), 1)) {
+        return -EACCES;
+    }
+    return call->entry->device ? 0 : kernfs_refusal(&facts, flags);
 }
 
 /* With a descriptor of a directory of the tree, a path that is relative to one may be of the tree. */

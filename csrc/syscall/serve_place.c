@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "syscall/files.h"
+#include "syscall/linked.h"
 #include "vgpu/image.h"
 #include "vgpu/raw.h"
 
@@ -15,14 +15,19 @@ static void note_place(struct vgpu_process *process) {
     }
 }
 
-int vgpu_serve_chdir(struct vgpu_process *process, uint64_t caller, const char *path) {
+static int change(struct vgpu_process *process, uint64_t caller, const char *path) {
     struct vgpu_file_call call;
-    int answer;
-    if (vgpu_file_enter(&call, process, VGPU_FILE_chdir, AT_FDCWD, &path, caller)) {
-        long error = call.error != 0 ? -call.error : vgpu_raw3(SYS_chdir, (long)call.target, 0, 0);
-        answer = (int)vgpu_file_end(&call, error);
-    } else {
-        answer = VGPU_REAL(chdir)(path);
+    if (!vgpu_file_enter(&call, process, VGPU_FILE_chdir, AT_FDCWD, &path, caller)) {
+        return VGPU_REAL(chdir)(path);
+    }
+    return (int)vgpu_file_end(&call, call.error != 0 ? -call.error : vgpu_raw3(SYS_chdir, (long)call.target, 0, 0));
+}
+
+int vgpu_serve_chdir(struct vgpu_process *process, uint64_t caller, const char *path) {
+    int answer = change(process, caller, path);
+    if (answer < 0 && vgpu_linked_is_missing(errno) && vgpu_linked_find(AT_FDCWD, path, NULL)) {
+        char *there = __builtin_alloca(PATH_MAX);
+        answer = vgpu_linked_find(AT_FDCWD, path, there) ? change(process, caller, there) : answer;
     }
     if (answer == 0) {
         note_place(process);

@@ -33,7 +33,7 @@ static long host_statfs(const char *path, struct statfs *to) {
     struct vgpu_mount mount = vgpu_mount_of(path);
     long answer = vgpu_raw3(SYS_statfs, (long)mount.name, (long)to, 0);
     long magic = magic_of(&mount);
-    if (magic != 0 && (answer < 0 || to->f_type != magic)) {
+    if (magic != 0 && answer != -EFAULT && (answer < 0 || to->f_type != magic)) {
         *to = (struct statfs){.f_type = magic, .f_bsize = PAGE, .f_frsize = PAGE, .f_namelen = NAME_LENGTH};
         to->f_flags = MOUNT_FLAGS;
         answer = 0;

@@ -1,6 +1,7 @@
-/* Those who are told of a file's changes, its handle, and what a program opens before it starts. */
+/* Those who are told of a file's changes, its handle, what a program opens before it starts, and rare ways to open. */
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdio_ext.h>
 
 #include "syscall/serve_walk.h"
 #include "vgpu/image.h"
@@ -82,4 +83,37 @@ int vgpu_serve_spawn_chdir(struct vgpu_file_call *call, posix_spawn_file_actions
     vgpu_file_end(call, -error);
     errno = call->saved_errno;
     return error;
+}
+
+/* As any place (O_PATH); a tree of mounts that is cut off (OPEN_TREE_CLONE) is for who may mount. */
+int vgpu_serve_open_tree(struct vgpu_file_call *call, unsigned int flags) {
+    long answer = -call->error;
+    if (answer == 0) {
+        answer = vgpu_raw3(SYS_open_tree, AT_FDCWD, (long)call->target, (long)flags);
+        vgpu_near_note_bits(VGPU_NEAR_TREE);
+    }
+    return (int)vgpu_file_end(call, answer);
+}
+
+/* As ftok(3) has it: 16 bits of the inode, 8 of the device, 8 of the caller's. */
+key_t vgpu_serve_ftok(struct vgpu_file_call *call, int id) {
+    struct stat facts;
+    if (vgpu_serve_stat(call, 1, &facts, 0) != 0) {
+        return -1;
+    }
+    return (key_t)((facts.st_ino & 0xffff) | (facts.st_dev & 0xff) << 16 | ((unsigned int)id & 0xff) << 24);
+}
+
+/* misc/mntent_r.c of glibc: the stream is closed by exec, and locked by nobody but its caller. */
+FILE *vgpu_serve_setmntent(struct vgpu_file_call *call, const char *mode) {
+    char own[8] = "";
+    for (size_t i = 0; mode[i] != '\0' && i + 2 < sizeof(own); i++) {
+        own[i] = mode[i];
+        own[i + 1] = 'e';
+    }
+    FILE *stream = vgpu_serve_fopen(call, own);
+    if (stream != NULL) {
+        __fsetlocking(stream, FSETLOCKING_BYCALLER);
+    }
+    return stream;
 }

@@ -22,6 +22,11 @@ static inline int vgpu_file_lists_tree(void) {
     return (__atomic_load_n(&vgpu_file_near, __ATOMIC_RELAXED) & VGPU_NEAR_TREE) != 0;
 }
 
+/* 0: this process is not in the tree. Where it has started is found out by the first call. */
+static inline int vgpu_file_may_be_inside(void) {
+    return vgpu_file_lists_tree() || __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) == UINT64_MAX;
+}
+
 /* vgpu_file_begin for a walk: 1 as well for a path that the tree lies below ("/", "/proc"). */
 int vgpu_walk_begin(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
                     const char **path, uint64_t caller);
@@ -48,6 +53,9 @@ int vgpu_serve_handle(struct vgpu_file_call *call, struct file_handle *handle, i
 int vgpu_serve_spawn_open(struct vgpu_file_call *call, posix_spawn_file_actions_t *actions, int fd, int flags,
                           mode_t mode);
 int vgpu_serve_spawn_chdir(struct vgpu_file_call *call, posix_spawn_file_actions_t *actions);
+int vgpu_serve_open_tree(struct vgpu_file_call *call, unsigned int flags);
+key_t vgpu_serve_ftok(struct vgpu_file_call *call, int id);
+FILE *vgpu_serve_setmntent(struct vgpu_file_call *call, const char *mode);
 
 /* Gives an entry that libc has read the type and the number that the host shows. */
 struct dirent *vgpu_serve_readdir(struct vgpu_process *process, DIR *stream, struct dirent *entry);

@@ -30,6 +30,7 @@ struct walk {
     int links;
     int inside;   /* 1: the kernel would have gone through the tree */
     int fleeting; /* 1: a link of /proc was followed, which may lead elsewhere the next time */
+    int to_end;   /* 1: the last component is followed, too */
 };
 
 /* What a step answers besides enum vgpu_spelling. */
@@ -217,6 +218,15 @@ static int follow(struct walk *walk) {
     return STEP_LINK;
 }
 
+/* The last component, if that is followed, too. Of the tree's own links the kernel does it. */
+static int last_step(struct walk *walk, int *parents) {
+    int answer = vgpu_path_find(walk->image, walk->host, NULL, 0, NULL) != 0 ? STEP_DONE : follow(walk);
+    if (answer == STEP_LINK) {
+        *parents = has_parent(walk->rest + walk->start);
+    }
+    return answer == STEP_DONE ? VGPU_SPELLING_TREE : answer;
+}
+
 /* One component of what is left. */
 static int step(struct walk *walk, int *parents) {
     const char *at = skip_slashes(walk->rest + walk->start);
@@ -240,7 +250,7 @@ static int step(struct walk *walk, int *parents) {
     }
     const char *left = skip_slashes(walk->rest + walk->start);
     if (walk->rest[walk->start] == '\0') {
-        return VGPU_SPELLING_TREE;
+        return walk->to_end ? last_step(walk, parents) : VGPU_SPELLING_TREE;
     }
     /* Links inside of sysfs are not followed: a real device that stands where the GPU is has its own things there. */
     if (!*parents && starts_with(walk->host, "/sys")) {
@@ -329,6 +339,7 @@ struct question {
     char *out;
     size_t size;
     const struct vgpu_path **entry;
+    int to_end; /* `out` is for the host's path, then */
 };
 
 /* Walks, and says where that has led to. NO_ROOM: these buffers are too small. */
@@ -339,7 +350,10 @@ static enum vgpu_spelling arrive(struct walk *walk, const struct question *asked
     }
     if (answer == VGPU_SPELLING_TREE) {
         const char *host = walk->length == 0 ? "/" : walk->host;
-        int found = vgpu_path_find(walk->image, host, asked->out, asked->size, asked->entry);
+        int found = vgpu_path_find(walk->image, host, asked->to_end ? NULL : asked->out, asked->size, asked->entry);
+        if (found > 0 && asked->to_end && asked->out != NULL) {
+            vgpu_copy_text(asked->out, asked->size, host);
+        }
         if (found != 0) {
             return found > 0 ? VGPU_SPELLING_TREE : VGPU_SPELLING_NO_ROOM;
         }
@@ -367,6 +381,7 @@ static __attribute__((noinline)) enum vgpu_spelling find_long(const struct quest
         return VGPU_SPELLING_REAL;
     }
     struct walk walk = {.image = asked->image,
+                        .to_end = asked->to_end,
                         .host = (char *)memory,
                         .host_size = HOST,
                         .rest = (char *)memory + HOST,
@@ -379,7 +394,12 @@ static __attribute__((noinline)) enum vgpu_spelling find_long(const struct quest
 static __attribute__((noinline)) enum vgpu_spelling find_odd(const struct question *asked) {
     char host[SMALL];
     char rest[SMALL];
-    struct walk walk = {.image = asked->image, .host = host, .host_size = SMALL, .rest = rest, .rest_size = SMALL};
+    struct walk walk = {.image = asked->image,
+                        .to_end = asked->to_end,
+                        .host = host,
+                        .host_size = SMALL,
+                        .rest = rest,
+                        .rest_size = SMALL};
     enum vgpu_spelling answer = arrive(&walk, asked);
     return answer == VGPU_SPELLING_NO_ROOM ? find_long(asked) : answer;
 }
@@ -429,8 +449,13 @@ enum vgpu_spelling vgpu_spelling_find(const struct vgpu_image *image, int direct
         (!here || length == 0 || vgpu_known_has(path, length, VGPU_KNOWN_OUTSIDE))) {
         return VGPU_SPELLING_REAL;
     }
-    const struct question asked = {image, directory, path, out, size, entry};
+    const struct question asked = {image, directory, path, out, size, entry, 0};
     return find_odd(&asked);
+}
+
+int vgpu_spelling_follow(const struct vgpu_image *image, int directory, const char *path, char *host, size_t size) {
+    const struct question asked = {image, directory, path, host, size, NULL, 1};
+    return image != NULL && path[0] != '\0' && find_odd(&asked) == VGPU_SPELLING_TREE;
 }
 
 void vgpu_near_note(const struct vgpu_image *image, const char *path) {

@@ -21,6 +21,10 @@ enum vgpu_spelling {
 enum vgpu_spelling vgpu_spelling_find(const struct vgpu_image *image, int directory, const char *path, char *out,
                                       size_t size, const struct vgpu_path **entry);
 
+/* 1: `path` leads into the tree for a function that follows links, also by one that is the whole of `path`. `host`, if
+ * not NULL, is set to the host's path of what is there, without such a link. Always costs system calls. */
+int vgpu_spelling_follow(const struct vgpu_image *image, int directory, const char *path, char *host, size_t size);
+
 /* `text` (a path that came out of the kernel) behind the tree's root, if it is below it: "/sys/bus/pci", or "/" for the
  * root itself. Else NULL. */
 const char *vgpu_spelling_behind_root(const struct vgpu_image *image, const char *text);

@@ -28,23 +28,13 @@ static uint64_t first_bytes(const struct vgpu_image *image) {
     return bytes | 1; /* and the root itself, for whose descriptor the paths of the tree are relative ones */
 }
 
-static uint64_t tree_dev(const struct vgpu_image *image) {
-    const struct vgpu_path *rows = (const struct vgpu_path *)((const char *)image + image->paths.offset);
-    for (uint32_t i = 0; i < image->paths.count; i++) {
-        if (rows[i].device) {
-            return rows[i].tree_dev;
-        }
-    }
-    return 0;
-}
-
 struct vgpu_process *vgpu_file_self(void) {
     struct vgpu_process *process = vgpu_self();
     if (__atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) == UINT64_MAX &&
         __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2) {
         if (process->image != NULL) {
             vgpu_near_note_here(process->image);
-            __atomic_store_n(&vgpu_file_tree_dev, tree_dev(process->image), __ATOMIC_RELAXED);
+            __atomic_store_n(&vgpu_file_tree_dev, vgpu_path_tree_dev(process->image), __ATOMIC_RELAXED);
         }
         __atomic_store_n(&vgpu_file_candidates, first_bytes(process->image), __ATOMIC_RELAXED);
     }
@@ -96,6 +86,9 @@ static void begin(struct vgpu_file_call *call, struct vgpu_process *process, enu
 int vgpu_file_enter(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function, int at,
                     const char **path, uint64_t caller) {
     const struct vgpu_image *image = vgpu_file_image(process);
+    if (vgpu_path_is_no_text(*path)) {
+        return 0;
+    }
     enum vgpu_spelling spelling =
         vgpu_spelling_find(image, at, *path, call->target, sizeof(call->target), &call->entry);
     if (spelling == VGPU_SPELLING_REAL || !admitted(process, image, function)) {
@@ -160,13 +153,23 @@ void *vgpu_file_end_pointer(struct vgpu_file_call *call, void *answer) {
     return answer;
 }
 
-/* How a stat of any kind knows a device's file where no path says so: descriptors, /proc/self/fd, hard links. */
+/* How a stat of any kind knows a file of the tree where no path says so: descriptors, /proc/self/fd, hard links. Of
+ * devices there is a record and a fault, as their descriptors are what a program asks about; of others there is none.
+ */
 int vgpu_identify_stat(struct vgpu_process *process, enum vgpu_file_function function, uint64_t caller,
                        struct stat *to) {
     struct vgpu_file_call call;
     const struct vgpu_image *image = vgpu_file_image(process);
-    if (!S_ISREG(to->st_mode) ||
-        !vgpu_file_begin_device(&call, process, function, vgpu_path_device(image, to->st_dev, to->st_ino), caller)) {
+    const struct vgpu_path *entry =
+        S_ISREG(to->st_mode) ? vgpu_path_device(image, to->st_dev, to->st_ino) : (const struct vgpu_path *)NULL;
+    if (entry == NULL) {
+        if (vgpu_mark_is(to->st_mtim.tv_nsec) && image != NULL && to->st_dev == vgpu_path_tree_dev(image) &&
+            admitted(process, image, function)) {
+            vgpu_mark_stat(to);
+        }
+        return 0;
+    }
+    if (!vgpu_file_begin_device(&call, process, function, entry, caller)) {
         return 0;
     }
     if (call.error == 0) {
@@ -180,8 +183,16 @@ int vgpu_identify_statx(struct vgpu_process *process, enum vgpu_file_function fu
     struct vgpu_file_call call;
     const struct vgpu_image *image = vgpu_file_image(process);
     uint64_t dev = makedev(to->stx_dev_major, to->stx_dev_minor);
-    if (!S_ISREG(to->stx_mode) ||
-        !vgpu_file_begin_device(&call, process, function, vgpu_path_device(image, dev, to->stx_ino), caller)) {
+    const struct vgpu_path *entry =
+        S_ISREG(to->stx_mode) ? vgpu_path_device(image, dev, to->stx_ino) : (const struct vgpu_path *)NULL;
+    if (entry == NULL) {
+        if (vgpu_mark_is(to->stx_mtime.tv_nsec) && image != NULL && dev == vgpu_path_tree_dev(image) &&
+            admitted(process, image, function)) {
+            vgpu_mark_statx(to);
+        }
+        return 0;
+    }
+    if (!vgpu_file_begin_device(&call, process, function, entry, caller)) {
         return 0;
     }
     if (call.error == 0) {

@@ -79,7 +79,9 @@ def _usual_umask() -> Iterator[None]:
         os.umask(before)
 
 
-def under(provider: ProviderName, directory: Path, *, host: Host = HOST, options: Sequence[str] = ()) -> Results:
+def under(
+    provider: ProviderName, directory: Path, *, host: Host = HOST, options: Sequence[str] = (), audit: bool = True
+) -> Results:
     """The results on the simulated host.
 
     Args:
@@ -87,10 +89,11 @@ def under(provider: ProviderName, directory: Path, *, host: Host = HOST, options
         directory: for the files of the run.
         host: another host than the usual one.
         options: of the probe program, on top of the usual ones.
+        audit: with the auditor, which leads look-ups back that go past the shims.
     """
     words = [str(client_path("vgpu-escape")), "--device", _DEVICE, *options, ADDRESS, VENDOR]
     with _usual_umask():
-        done = run(words, host, directory=directory, timeout=120, provider=provider)
+        done = run(words, host, directory=directory, timeout=120, provider=provider, audit=audit)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return _read(done.stdout)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vgpu_harness.host.gpu import Gpu
 from vgpu_harness.host.model import Host
-from vgpu_harness.host.pci import IRQ, config_space, regions, resource_text
+from vgpu_harness.host.pci import CONFIG_SIZE, IRQ, config_space, regions, resource_text
 
 DRIVER = "/sys/bus/pci/drivers/nvidia"
 DEVICES = "/sys/bus/pci/devices"
@@ -26,10 +26,14 @@ CAPS_MAJOR = 236
 
 
 class File(NamedTuple):
-    """A file of the tree: its content, and its mode as the kernel makes it."""
+    """A file of the tree: its content, its mode as the kernel makes it, and what a stat answers as its size.
+
+    The size is a power of two; None is that of all texts of the file system.
+    """
 
     content: str | bytes
     mode: int = 0o444
+    size: int | None = None
 
 
 def device_directory(gpu: Gpu) -> str:
@@ -77,7 +81,7 @@ def gpu_files(gpu: Gpu, cpus: str) -> dict[str, File]:
         "subsystem_device": File(f"0x{kind.subsystem_device:04x}\n"),
         "class": File(f"0x{kind.class_code:06x}\n"),
         "revision": File(f"0x{kind.revision:02x}\n"),
-        "config": File(config_space(gpu), 0o644),
+        "config": File(config_space(gpu), 0o644, CONFIG_SIZE),
         "resource": File(resource_text(gpu)),
         "irq": File(f"{IRQ}\n"),
         "enable": File("1\n", 0o644),
@@ -113,9 +117,10 @@ def gpu_files(gpu: Gpu, cpus: str) -> dict[str, File]:
     for region in regions(gpu):
         # Empty: reading one is an error of its driver (memory, no ports), and 64 GiB of nothing would harm whoever
         # copies a tree.
-        files[f"resource{region.bar.index}"] = File("", 0o600)
+        ranged = File("", 0o600, region.bar.mib << 20)
+        files[f"resource{region.bar.index}"] = ranged
         if region.bar.prefetchable:
-            files[f"resource{region.bar.index}_wc"] = File("", 0o600)
+            files[f"resource{region.bar.index}_wc"] = ranged
     return files
 
 

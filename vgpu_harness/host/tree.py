@@ -9,9 +9,10 @@ import dataclasses
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 
-from vgpu_harness.host import modules, nodes, procfs
+from vgpu_harness.host import marks, modules, nodes, procfs
 from vgpu_harness.host.model import Host
 
 # Directories that are never merged: /proc has an entry for each process, and nobody finds the driver by listing "/".
@@ -58,7 +59,9 @@ def write_tree(host: Host, directory: str | os.PathLike[str], *, machine: str = 
         OSError: the tree cannot be written; FileExistsError if something is there already.
     """
     root = Path(directory).absolute()
-    root.mkdir(parents=True, exist_ok=True)
+    if not root.exists():
+        root.mkdir(parents=True)
+        root.chmod(0o755)
     if any(root.iterdir()):
         raise FileExistsError(errno.EEXIST, "the directory for the tree is not empty", str(root))
     writer = _Writer(str(root))
@@ -75,6 +78,7 @@ def write_tree(host: Host, directory: str | os.PathLike[str], *, machine: str = 
     rows += [Row(path, f"{root}{path}", whole=True) for path in (*own, *hidden)]
     around = [row.path for row in rows if row.path.rpartition("/")[0] not in own]
     rows += _merge(writer, machine, around, set(hidden))
+    writer.finish()
     return Tree(root, tuple(sorted(rows, key=lambda row: (-len(row.path.encode()), row.path))))
 
 
@@ -89,14 +93,32 @@ class _Writer:
         self._root = root
         self._shares = True
         self._directories = {"", "/"}
+        self._inside: dict[str, set[str]] = {}
+        self._moment = int(time.time()) * 10**9
+        """What the kernel would say of the time that all of it has come into being, in ns."""
 
     def directory(self, path: str) -> str:
         """Where the directory `path` is in the tree; made with those above it."""
         at = f"{self._root}{path}"
         if path not in self._directories:
             Path(at).mkdir(parents=True, exist_ok=True)
-            self._directories.add(path)
+            while path not in self._directories:
+                self._directories.add(path)
+                above, _, name = path.rpartition("/")
+                self._inside.setdefault(above or "/", set()).add(name)
+                path = above
         return at
+
+    def contains(self, path: str, names: set[str]) -> None:
+        """Directories of the machine are in the directory `path`, too."""
+        self._inside.setdefault(path, set()).update(names)
+
+    def finish(self) -> None:
+        """Gives the directories their times, when all is in them, and what a umask has taken from their modes."""
+        for path in self._directories - {"", "/"}:
+            Path(f"{self._root}{path}").chmod(0o755)  # as sysfs has them
+            moment = self._moment + marks.directory_mark(path, len(self._inside.get(path, ())))
+            os.utime(f"{self._root}{path}", ns=(moment, moment))
 
     def has(self, path: str) -> bool:
         """Has the directory been made?"""
@@ -104,7 +126,7 @@ class _Writer:
 
     def file(self, path: str, file: nodes.File) -> None:
         """A file, whatever the umask."""
-        content, mode = file
+        content, mode, size = file
         parent, _, name = path.rpartition("/")
         at = os.open(f"{self.directory(parent)}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
@@ -113,6 +135,8 @@ class _Writer:
                 data = data[os.write(at, data) :]
             if stat.S_IMODE(os.fstat(at).st_mode) != mode:
                 os.fchmod(at, mode)
+            moment = self._moment + marks.file_mark(path, size)
+            os.utime(at, ns=(moment, moment))
         finally:
             os.close(at)
 
@@ -123,16 +147,21 @@ class _Writer:
         a tenth of the time. Nothing can be written into a link, so trees that share one are apart all the same.
         """
         parent, _, name = path.rpartition("/")
-        self.link_at(f"{self.directory(parent)}/{name}", target)
+        self.link_at(f"{self.directory(parent)}/{name}", target, marks.link_mark(path))
 
-    def link_at(self, at: str, target: str) -> None:
-        """The same, by its place in the tree, whose directory is there."""
+    def link_at(self, at: str, target: str, mark: int = 0) -> None:
+        """The same, by its place in the tree, whose directory is there.
+
+        Without a mark it is no link of the host's: it stands for what the machine has at that place.
+        """
         if self._shares and (known := _links.get(target)) is not None:
             # Where one link cannot be shared, its tree removed or on another file system, the others cannot be either.
             self._shares = _link_again(known, target, at)
             if self._shares:
                 return
         os.symlink(target, at)  # noqa: PTH211 - making a Path takes longer than the call
+        if mark:
+            os.utime(at, ns=(self._moment + mark,) * 2, follow_symlinks=False)
         _links[target] = at
 
 
@@ -203,9 +232,12 @@ def _merge(writer: _Writer, machine: str, paths: list[str], hidden: set[str]) ->
             rows[parent] = Row(parent, ours, whole=False)
             base = str(real)
             there = set(os.listdir(ours))  # noqa: PTH208 - names are wanted
-            for name in os.listdir(real):  # noqa: PTH208
-                if name not in there and f"{parent}/{name}" not in hidden:
-                    writer.link_at(f"{ours}/{name}", f"{base}/{name}")
+            with os.scandir(real) as entries:
+                shown = [entry for entry in entries if f"{parent}/{entry.name}" not in hidden]
+            for entry in shown:
+                if entry.name not in there:
+                    writer.link_at(f"{ours}/{entry.name}", f"{base}/{entry.name}")
+            writer.contains(parent, {entry.name for entry in shown if entry.is_dir(follow_symlinks=False)})
         else:
             rows[parent] = Row(parent, ours, whole=True)
             waiting.append(parent)

@@ -108,6 +108,28 @@ static void deep(const char *unused) {
     check_plugin(RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
 }
 
+/* The same for what the linker does not report: a call without a PLT entry. */
+static void deep_without_plt(const char *unused) {
+    (void)unused;
+    void *handle = plugin(RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+    int (*function)(const char *) = (int (*)(const char *))dlsym(handle, "escape_open_without_plt");
+    check_file(function(at.vendor));
+}
+
+/* A library in a new namespace, with a libc of its own. */
+static void plugin_in_a_new_namespace(const char *unused) {
+    char path[PATH_MAX];
+    (void)unused;
+    companion(path, "plugin.so");
+    void *handle = dlmopen(LM_ID_NEWLM, path, RTLD_NOW);
+    int (*function)(const char *) = handle == NULL ? NULL : (int (*)(const char *))dlsym(handle, "escape_open");
+    if (function == NULL) {
+        errno = 0;
+        unavailable("dlmopen");
+    }
+    check_file(function(at.vendor));
+}
+
 static void stat_in_libc(const char *unused) {
     struct stat facts = {0};
     (void)unused;
@@ -135,5 +157,7 @@ const struct probe loaders[] = {
     {"a library's constructor", constructor, NULL},
     {"a library opened RTLD_LOCAL", local, NULL},
     {"a library opened RTLD_DEEPBIND", deep, NULL},
+    {"a library opened RTLD_DEEPBIND, a call without a PLT", deep_without_plt, NULL},
+    {"a library in a namespace of its own", plugin_in_a_new_namespace, NULL},
     NO_PROBE,
 };

@@ -172,6 +172,27 @@ static void is_called_by_proc(const char *function) {
     check_path(length < 0 ? NULL : path, wanted);
 }
 
+/* The same with less room than the kernel's own text takes: the start of the name, as it is cut. */
+static void is_cut_by_proc(const char *function) {
+    enum { ROOM = 20 };
+    char name[32], path[ROOM + 1] = "", wanted[PATH_MAX];
+    (void)function;
+    int fd = open(at.bound, O_RDONLY);
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    ssize_t length = fd < 0 ? -1 : readlink(name, path, ROOM);
+    join(wanted, at.home, "");
+    wanted[ROOM] = '\0';
+    check_path(length != ROOM ? NULL : path, wanted);
+}
+
+static void is_really_by_proc(const char *function) {
+    char name[32], path[PATH_MAX];
+    (void)function;
+    int fd = open(at.bound, O_RDONLY);
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    check_path(fd < 0 ? NULL : realpath(name, path), at.home);
+}
+
 static void stands_by_proc(const char *function) {
     char path[PATH_MAX] = "";
     (void)function;
@@ -204,6 +225,8 @@ const struct probe names[] = {
     {"getwd", stands_the_old_way, "getwd"},
     {"get_current_dir_name", stands_by_name, "get_current_dir_name"},
     {"/proc/self/fd: name of a descriptor", is_called_by_proc, NULL},
+    {"/proc/self/fd: name of a directory, cut", is_cut_by_proc, NULL},
+    {"/proc/self/fd: realpath", is_really_by_proc, NULL},
     {"/proc/self/cwd: name of a directory", stands_by_proc, NULL},
     NO_PROBE,
 };

@@ -1,4 +1,5 @@
 /* Ways to write the same path: with open, and some with stat and realpath too. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,11 +64,41 @@ static void through_a_link_to_sys(const char *unused) {
     remove_alias(link);
 }
 
+/* The driver's directory, which no machine without the driver has. */
 static void through_a_link_to_the_file(const char *unused) {
-    char link[PATH_MAX];
+    char link[PATH_MAX], path[PATH_MAX];
     (void)unused;
-    alias(link, at.vendor);
+    join(path, at.bound, "/vendor");
+    alias(link, path);
     check_file(open(link, O_RDONLY));
+    remove_alias(link);
+}
+
+static void through_a_link_to_a_link(const char *unused) {
+    char link[PATH_MAX], second[PATH_MAX], path[PATH_MAX];
+    (void)unused;
+    join(path, at.bound, "/vendor");
+    alias(link, path);
+    alias(second, link);
+    FILE *stream = fopen(second, "r");
+    check_file(stream == NULL ? -1 : fileno(stream));
+    remove_alias(second);
+    remove_alias(link);
+}
+
+/* What is there on every machine, too: the simulated host only adds to it. */
+static void through_a_link_to_a_merged_directory(const char *unused) {
+    char link[PATH_MAX], path[PATH_MAX];
+    (void)unused;
+    join(path, at.device, "");
+    *strrchr(path, '/') = '\0';
+    alias(link, path);
+    DIR *stream = opendir(link);
+    int found = 0;
+    for (struct dirent *entry; stream != NULL && (entry = readdir(stream)) != NULL;) {
+        found |= strcmp(entry->d_name, strrchr(at.device, '/') + 1) == 0;
+    }
+    see(found, "the device is not listed");
     remove_alias(link);
 }
 
@@ -77,6 +108,44 @@ static void through_a_link_to_the_device(const char *unused) {
     (void)unused;
     alias(link, at.device);
     check_device_stat(stat(link, &facts), &facts);
+    expect(lstat(link, &facts) == 0 && S_ISLNK(facts.st_mode), "lstat follows the link");
+    remove_alias(link);
+}
+
+static void may_through_a_link_to_the_device(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias(link, at.device);
+    see(access(link, R_OK | W_OK) == 0, "%m");
+    remove_alias(link);
+}
+
+static void listed_through_a_link(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias(link, at.driver);
+    DIR *stream = opendir(link);
+    int found = 0;
+    for (struct dirent *entry; stream != NULL && (entry = readdir(stream)) != NULL;) {
+        found |= strcmp(entry->d_name, at.address) == 0;
+    }
+    see(found, "the GPU is not listed");
+    remove_alias(link);
+}
+
+static void entered_through_a_link(const char *unused) {
+    char link[PATH_MAX], here[PATH_MAX];
+    (void)unused;
+    alias(link, at.bound);
+    check_path(chdir(link) < 0 ? NULL : getcwd(here, sizeof(here)), at.home);
+    remove_alias(link);
+}
+
+static void resolved_through_a_link(const char *unused) {
+    char link[PATH_MAX], found[PATH_MAX];
+    (void)unused;
+    alias(link, at.bound);
+    check_path(realpath(link, found), at.home);
     remove_alias(link);
 }
 
@@ -240,7 +309,13 @@ const struct probe spellings[] = {
     {"/dev/fd/N", by_dev_fd, NULL},
     {"a link to /sys", through_a_link_to_sys, NULL},
     {"a link to the file", through_a_link_to_the_file, NULL},
+    {"a link to a link to the file, fopen", through_a_link_to_a_link, NULL},
+    {"a link to a directory that the machine has, too", through_a_link_to_a_merged_directory, NULL},
     {"stat of a link to the device", through_a_link_to_the_device, NULL},
+    {"access of a link to the device", may_through_a_link_to_the_device, NULL},
+    {"opendir of a link to the driver", listed_through_a_link, NULL},
+    {"chdir to a link to the GPU", entered_through_a_link, NULL},
+    {"realpath of a link to the GPU", resolved_through_a_link, NULL},
     {"chdir /, sys/...", from_the_root, NULL},
     {"chdir /sys/bus, pci/...", from_a_real_directory, NULL},
     {"chdir /sys/bus, ../bus/...", from_beside, NULL},
