@@ -73,7 +73,7 @@ def test_trace_and_summary_go_where_they_are_told(tmp_path: Path) -> None:
 
 WRONG = {
     "no such program": ("--", "no-such-program"),
-    "is a static program": ("--", "{static}"),
+    "is a static program": ("--observe-files", "watch", "--", "{static}"),
     "is a directory": ("--", "{here}"),
     "bad.toml": ("--host", "{here}/bad.toml", "--", "true"),
     "No such file": ("--host", "{here}/missing.toml", "--", "true"),

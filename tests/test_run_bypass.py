@@ -18,10 +18,11 @@ from vgpu_harness.errors import RunError
 from vgpu_harness.host import Gate, Host, Tree, write_image
 from vgpu_harness.host.tree import Row
 from vgpu_harness.run import Run, run
-from vgpu_harness.run.bypass import Bypass, ObserveFiles, RealFiles, Watch, bypasses, image_rows
+from vgpu_harness.run.bypass import Bypass, RealFiles, bypasses, image_rows
 from vgpu_harness.run.notification import Sight
 from vgpu_harness.run.observer import Image, Process
 from vgpu_harness.run.started import Started
+from vgpu_harness.run.witness import ObserveFiles, Watch
 from vgpu_harness.shims import shim_path
 from vgpu_harness.trace import Record, Trace, create_trace
 
@@ -301,5 +302,5 @@ def test_a_run_tells_of_it(tmp_path: Path, static: Path, monkeypatch: pytest.Mon
     for how in ("watch", "inotify", "notification"):
         sound = run(["cat", path], directory=tmp_path / how, trace_size=1 << 20, observe_files=how)
         assert [seen for seen in sound.bypassed if seen.is_of_run] == []
-    with pytest.raises(RunError, match="observe_files 'strace': is none of 'watch', 'inotify', 'notification', 'none'"):
+    with pytest.raises(RunError, match="observe_files 'strace': is none of 'auto', 'watch', 'inotify', 'notification"):
         run(["true"], directory=tmp_path / "wrong", observe_files="strace")

@@ -53,6 +53,14 @@ def test_the_lists_of_libraries_are_put_together() -> None:
     assert (built["CUDA_VISIBLE_DEVICES"], built["HOME"]) == ("0", "/h")
 
 
+def test_an_auditor_comes_with_room_for_thread_local_storage() -> None:
+    """ld.so is given room for what jemalloc and its like need beside an auditor, unless the caller says otherwise."""
+    assert "optional_static_tls" in build_environment(Path("/run/x"), audit=["/audit.so"])["GLIBC_TUNABLES"]
+    assert "GLIBC_TUNABLES" not in build_environment(Path("/run/x"))
+    own = build_environment(Path("/run/x"), audit=["/audit.so"], extra={"GLIBC_TUNABLES": "glibc.malloc.check=1"})
+    assert own["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
+
+
 @pytest.mark.parametrize("path", ["/my libs/a.so", "/c:/a.so", " ", "a:"])
 @pytest.mark.parametrize("where", ["preload", "audit"])
 def test_a_path_that_ld_so_would_split_is_refused(path: str, where: str) -> None:

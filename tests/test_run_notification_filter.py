@@ -20,13 +20,15 @@ def test_a_kernel_without_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_filter_leaves_other_calls_alone() -> None:
     """Run as the kernel would: files and the driver's requests are sent, the rest, and other architectures, are not."""
     room = ffi.new("char[]", 4096)
-    assert lib.vgpu_notify_filter(room, 8, lib.VGPU_RINGS_ALLOWED) == 0
+    assert lib.vgpu_notify_filter(room, 8, lib.VGPU_RINGS_ALLOWED, 0) == 0
     sent, allowed, refused = 0x7FC00000, 0x7FFF0000, 0x00050000 | errno.ENOSYS
+    stopped = 0x7FF00000 | lib.VGPU_NOTIFY_ENTERS
     native, old = 0xC000003E, 0x40000003
-    for rings, ring in (
-        (lib.VGPU_RINGS_ALLOWED, allowed), (lib.VGPU_RINGS_REFUSED, refused), (lib.VGPU_RINGS_REPORTED, sent)
+    for rings, ring, stops, chdir in (
+        (lib.VGPU_RINGS_ALLOWED, allowed, 0, sent), (lib.VGPU_RINGS_REFUSED, refused, 1, stopped),
+        (lib.VGPU_RINGS_REPORTED, sent, 0, sent),
     ):  # fmt: skip
-        program = bytes(ffi.buffer(room, lib.vgpu_notify_filter(room, 4096, rings)))
+        program = bytes(ffi.buffer(room, lib.vgpu_notify_filter(room, 4096, rings, stops)))
         answers = {
             (number, request, arch): answer_of(program, number, request, arch)
             for number, request, arch in (
@@ -36,7 +38,7 @@ def test_the_filter_leaves_other_calls_alone() -> None:
             )
         }  # fmt: skip
         assert list(answers.values()) == [
-            sent, sent, sent, allowed, allowed, allowed, sent, ring, allowed, allowed
+            sent, sent, chdir, allowed, allowed, allowed, sent, ring, allowed, allowed
         ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The directory that a run's tree lies in: in memory, private, and gone with the run, or with the harness."""
+"""The directory that a run's tree lies in: in memory, open to all, and gone with the run, or with the harness."""
 
 import fcntl
 import os
@@ -35,12 +35,12 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def test_it_is_private_and_removed(memory: Path, tmp_path: Path) -> None:
-    """Only its user may look into it; at the end it is gone, with all that is in it."""
+def test_all_may_enter_it_and_it_is_removed(memory: Path, tmp_path: Path) -> None:
+    """Other users go through it into the tree, but do not list it; at the end it is gone, with all that is in it."""
     with scratch(tmp_path, memory) as (place, in_memory):
         assert in_memory
         assert place.parent == memory
-        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+        assert stat.S_IMODE(place.stat().st_mode) == 0o711
         (place / "tree/deep").mkdir(parents=True)
     assert list(memory.iterdir()) == []
 
@@ -53,11 +53,20 @@ def test_an_error_removes_it_too(memory: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_whose_directory_is_in_memory_has_it_there(memory: Path) -> None:
-    """No second tmpfs is looked for."""
+    """If there is no other tmpfs: the run's own directory is closed to other users."""
     own = memory / "run"
     own.mkdir()
     with scratch(own, Path("/nowhere")) as (place, in_memory):
         assert (place.parent, in_memory) == (own, True)
+    assert list(own.iterdir()) == []
+
+
+def test_a_run_whose_directory_is_in_memory_has_it_beside_that(memory: Path) -> None:
+    """Where a program goes that has given its rights up."""
+    own = memory / "run"
+    own.mkdir(mode=0o700)
+    with scratch(own, memory) as (place, in_memory):
+        assert (place.parent, in_memory) == (memory, True)
     assert list(own.iterdir()) == []
 
 

@@ -75,6 +75,7 @@ struct vgpu_notify *vgpu_notify_new(int listener, const char *host, const char *
     /* Whether a program may see the GPU is asked for each of them (notify_serve.c). */
     notify->process->gate = 1 + VGPU_READY;
     find_root(notify);
+    vgpu_notify_know_self(notify);
     notify->listener = listener;
     __u64 flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
     /* An older kernel answers EINVAL, and is slower. */
@@ -250,7 +251,8 @@ static int serve_next(struct vgpu_notify *notify, struct vgpu_notify_call *call,
     notify->counts.calls++;
     call->notify = notify;
     call->asked = &room->asked;
-    call->row = vgpu_notify_row(room->asked.data.nr);
+    call->entering = !notify->log && room->asked.data.nr == SYS_open && room->asked.data.args[5] == VGPU_NOTIFY_ENTERS;
+    call->row = vgpu_notify_row(call->entering ? SYS_chdir : room->asked.data.nr);
     call->pid = 0;
     call->parent = 0;
     long answer = VGPU_NOTIFY_GO_ON;

@@ -24,8 +24,12 @@ enum vgpu_notify_rings {
     VGPU_RINGS_REPORTED = 2, /* allowed, and the supervisor is told */
 };
 
-/* Writes the filter, struct sock_filter by struct sock_filter; answers its size in bytes, 0 if that is above `size`. */
-uint64_t vgpu_notify_filter(void *to, uint64_t size, enum vgpu_notify_rings rings);
+/* What tells our stops at a chdir from those of a program's own filters, and our calls of open from the program's. */
+enum vgpu_notify_mark { VGPU_NOTIFY_ENTERS = 0x5647 };
+
+/* Writes the filter, struct sock_filter by struct sock_filter; answers its size in bytes, 0 if that is above `size`.
+ * Where the program has a tracer, each chdir `stops` for it (vgpu_observe_enter); without one that would be ENOSYS. */
+uint64_t vgpu_notify_filter(void *to, uint64_t size, enum vgpu_notify_rings rings, int stops);
 
 /* 0, or the errno with which this kernel says that it has no such notification. */
 int vgpu_notify_available(void);
@@ -59,7 +63,6 @@ int vgpu_notify_serve(struct vgpu_notify *notify);
 void vgpu_notify_stop(struct vgpu_notify *notify);
 void vgpu_notify_free(struct vgpu_notify *notify);
 
-/* What was noted so far; complete when vgpu_notify_serve has answered. */
 /* A watch of the machine's own files: what opens or reads a path of the table really has gone past the shims. `named`
  * is by fanotify(7), which tells the process and is for root; else by inotify(7). The descriptor, or -errno. */
 int vgpu_notify_real_files(int named);
@@ -67,6 +70,7 @@ int vgpu_notify_real_files(int named);
 /* Watches a file, or a directory and what is in it: the watch's number, 0 if it is by fanotify, or -errno. */
 int vgpu_notify_real_file(int descriptor, int named, const char *path);
 
+/* What was noted so far; complete when vgpu_notify_serve has answered. */
 struct vgpu_notify_counts vgpu_notify_counts(const struct vgpu_notify *notify);
 const struct vgpu_notify_sight *vgpu_notify_sights(const struct vgpu_notify *notify, uint32_t *count);
 

@@ -6,9 +6,13 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "observe/notify.h"
 #include "vgpu/process.h"
+
+/* Own choice: few users are in more. */
+enum { VGPU_NOTIFY_GROUPS_MAX = 256 };
 
 enum vgpu_notify_kind {
     VGPU_NOTIFY_OPEN,
@@ -25,6 +29,7 @@ enum vgpu_notify_kind {
     VGPU_NOTIFY_WATCH,
     VGPU_NOTIFY_CHDIR,
     VGPU_NOTIFY_GETCWD,
+    VGPU_NOTIFY_HANDLE,
     VGPU_NOTIFY_CHANGE,
     VGPU_NOTIFY_IOCTL,
     VGPU_NOTIFY_RING,
@@ -57,7 +62,15 @@ struct vgpu_notify {
     uint32_t last_thread; /* whose process vgpu_notify_owner asked for last */
     int32_t last_pid;
     int32_t last_parent;
-    int32_t denied; /* the last process that the gate turned away */
+    int32_t denied;  /* the last process that the gate turned away */
+    dev_t stand_ins; /* of what programs hold in the place of links, notify_link.c; 0: there is none yet */
+    uid_t real_user; /* the supervisor's own identity, for which notify_caller.c changes its thread's */
+    gid_t real_group, group;
+    int is_root;
+    int changed;
+    int dumpable;
+    int group_count;
+    gid_t groups[VGPU_NOTIFY_GROUPS_MAX];
     struct vgpu_notify_counts counts;
     uint32_t sights;
     struct vgpu_notify_sight seen[VGPU_NOTIFY_SIGHTS_MAX];
@@ -75,6 +88,7 @@ struct vgpu_notify_call {
     int through;         /* the way to it goes through what only the tree has: the kernel would not find it */
     int from_tree;       /* it starts at a directory of the tree, which the program has open */
     int complete;        /* `path` is whole */
+    int entering;        /* a chdir that the tracer has made an open, enter.c: the answer is a descriptor */
 };
 
 /* The process's number and its parent's, from /proc; the thread's own number if that is gone. */
@@ -86,7 +100,7 @@ long vgpu_notify_read(struct vgpu_notify_call *call, uint64_t address, void *to,
 /* 0, or -EFAULT. */
 long vgpu_notify_write(struct vgpu_notify_call *call, uint64_t address, const void *from, size_t size);
 
-/* Turns a path of the tree into what the host calls it, in place. 1 if it was one. */
+/* Turns what /proc says of a descriptor of the tree into what the host calls it, in place. 1 if it was one. */
 int vgpu_notify_host_terms(const struct vgpu_notify *notify, char *path);
 
 /* Follows `text` from the descriptor `directory` as the kernel would on the simulated host, into call->path. 1: the
@@ -96,6 +110,41 @@ int vgpu_notify_walk(struct vgpu_notify_call *call, int directory, const char *t
 /* The answers to a call: VGPU_NOTIFY_GO_ON is the kernel's, VGPU_NOTIFY_ANSWERED was given already. */
 enum { VGPU_NOTIFY_GO_ON = INT_MIN, VGPU_NOTIFY_ANSWERED };
 long vgpu_notify_answer(struct vgpu_notify_call *call);
+
+/* The path for the file shim: as the program spelled it where that says the same to anybody, which the trace then
+ * shows. */
+const char *vgpu_notify_spelled(const struct vgpu_notify_call *call);
+
+/* Asks the tree about call->path, without a word in the trace: 0, or -errno. */
+long vgpu_notify_look(struct vgpu_notify_call *call, struct stat *to, int flags);
+
+/* Puts a descriptor into the program as the answer to its call, with O_CLOEXEC if `flags` have it, and closes it here.
+ * The kernel closes it there if the program is gone. */
+long vgpu_notify_inject(struct vgpu_notify_call *call, int fd, int flags);
+
+long vgpu_notify_change_directory(struct vgpu_notify_call *call);
+long vgpu_notify_current_directory(struct vgpu_notify_call *call);
+
+/* A link's path is read; so is, by the descriptor alone, what stands for one, and a link of /proc, /proc/self/fd/3 for
+ * one, that may lead into the tree. */
+long vgpu_notify_read_link(struct vgpu_notify_call *call);
+long vgpu_notify_read_stand_in(struct vgpu_notify_call *call);
+long vgpu_notify_magic_link(struct vgpu_notify_call *call);
+
+/* Opens a link of the tree as a place, O_PATH | O_NOFOLLOW. */
+long vgpu_notify_stand_in(struct vgpu_notify_call *call, int flags);
+
+/* Does the program's descriptor stand for a link? call->path is the link's then. */
+int vgpu_notify_is_stand_in(struct vgpu_notify_call *call, int fd);
+
+/* The same of what /proc calls the descriptor; *path becomes the link's. */
+int vgpu_notify_names_stand_in(char *path);
+
+/* What follows, which asks for `want` (R_OK, W_OK, X_OK) of call->path, is done with the rights of the program, until
+ * vgpu_notify_as_self; both leave errno alone. */
+void vgpu_notify_know_self(struct vgpu_notify *notify);
+void vgpu_notify_as_caller(struct vgpu_notify_call *call, int want);
+void vgpu_notify_as_self(struct vgpu_notify_call *call);
 
 /* A record of the call in the trace, as from the program. */
 void vgpu_notify_record(struct vgpu_notify_call *call, int error, uint64_t request);

@@ -43,9 +43,7 @@ static long or_errno(long answer) {
     return answer < 0 ? -errno : answer;
 }
 
-/* The path for the file shim: as the program spelled it where that says the same to anybody, which the trace then
- * shows. */
-static const char *spelled(const struct vgpu_notify_call *call) {
+const char *vgpu_notify_spelled(const struct vgpu_notify_call *call) {
     const struct vgpu_image *image = call->notify->process->image;
     const struct vgpu_path *entry;
     char target[PATH_MAX];
@@ -55,16 +53,14 @@ static const char *spelled(const struct vgpu_notify_call *call) {
                : call->path;
 }
 
-/* Asks the tree about call->path, without a word in the trace. */
-static long look_at(struct vgpu_notify_call *call, struct stat *to, int flags) {
+long vgpu_notify_look(struct vgpu_notify_call *call, struct stat *to, int flags) {
     char target[PATH_MAX];
     int found = vgpu_path_find(call->notify->process->image, call->path, target, sizeof(target), NULL);
     const char *path = found == 1 ? target : call->path;
     return found < 0 ? -ENAMETOOLONG : vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)path, (long)to, flags, 0, 0);
 }
 
-/* Puts the descriptor into the program as the answer to its call; the kernel closes it there if the program is gone. */
-static long inject(struct vgpu_notify_call *call, int fd, int flags) {
+long vgpu_notify_inject(struct vgpu_notify_call *call, int fd, int flags) {
     struct seccomp_notif_addfd added = {
         .id = call->asked->id,
         .flags = SECCOMP_ADDFD_FLAG_SEND,
@@ -76,11 +72,26 @@ static long inject(struct vgpu_notify_call *call, int fd, int flags) {
     return error == 0 || error == ENOENT ? VGPU_NOTIFY_ANSWERED : -error;
 }
 
+/* The kernel hands no O_PATH descriptor over; one to read serves those that only start from it. */
+static int to_read(int place) {
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", place);
+    int fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int error = errno;
+    close(place);
+    errno = error;
+    return fd;
+}
+
 static long open_for(struct vgpu_notify_call *call, int flags) {
     int with = flags;
+    struct stat link;
+    if ((flags & (O_PATH | O_NOFOLLOW)) == (O_PATH | O_NOFOLLOW) &&
+        vgpu_notify_look(call, &link, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(link.st_mode)) {
+        return (flags & O_DIRECTORY) != 0 ? -ENOTDIR : vgpu_notify_stand_in(call, flags);
+    }
     if (flags & O_PATH) {
-        /* The kernel hands no O_PATH descriptor over; one to read serves those that only start from it. */
-        with = flags & (O_DIRECTORY | O_NOFOLLOW);
+        with = flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW);
     }
     /* Nothing that a path leads to may make the supervisor wait, and nothing is made or changed on its account. */
     if (call->through &&
@@ -90,8 +101,16 @@ static long open_for(struct vgpu_notify_call *call, int flags) {
         }
         with |= O_NONBLOCK;
     }
-    int fd = vgpu_call_openat(call->notify->process, 0, AT_FDCWD, spelled(call), with | O_CLOEXEC | O_NOCTTY, 0);
-    return fd < 0 ? -errno : inject(call, fd, flags);
+    int changes = (with & (O_CREAT | O_TRUNC)) != 0 || (with & O_ACCMODE) != O_RDONLY;
+    vgpu_notify_as_caller(call, (with & O_PATH) != 0 ? F_OK : changes ? R_OK | W_OK : R_OK);
+    int fd =
+        vgpu_call_openat(call->notify->process, 0, AT_FDCWD, vgpu_notify_spelled(call), with | O_CLOEXEC | O_NOCTTY, 0);
+    if (fd >= 0 && (flags & O_PATH) != 0) {
+        fd = to_read(fd);
+    }
+    long error = fd < 0 ? -errno : 0;
+    vgpu_notify_as_self(call);
+    return fd < 0 ? error : vgpu_notify_inject(call, fd, flags);
 }
 
 /* The row of the device that the program has open as this descriptor, or NULL. */
@@ -113,7 +132,8 @@ static void name_device(struct vgpu_notify_call *call, const struct vgpu_path *e
 static long stat_path(struct vgpu_notify_call *call, int flags) {
     struct stat found;
     flags &= AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
-    long answer = or_errno(vgpu_call_fstatat(call->notify->process, 0, AT_FDCWD, spelled(call), &found, flags));
+    long answer =
+        or_errno(vgpu_call_fstatat(call->notify->process, 0, AT_FDCWD, vgpu_notify_spelled(call), &found, flags));
     return answer < 0 ? answer : vgpu_notify_write(call, room_of(call), &found, sizeof(found));
 }
 
@@ -121,41 +141,9 @@ static long statx_path(struct vgpu_notify_call *call, int flags) {
     struct statx found;
     flags &= ~AT_EMPTY_PATH;
     unsigned int mask = (unsigned int)argument(call, 3);
-    long answer = or_errno(vgpu_call_statx(call->notify->process, 0, AT_FDCWD, spelled(call), flags, mask, &found));
+    long answer =
+        or_errno(vgpu_call_statx(call->notify->process, 0, AT_FDCWD, vgpu_notify_spelled(call), flags, mask, &found));
     return answer < 0 ? answer : vgpu_notify_write(call, room_of(call), &found, sizeof(found));
-}
-
-static long read_link(struct vgpu_notify_call *call) {
-    char text[PATH_MAX];
-    int size = (int)argument(call, call->row->to + 1);
-    if (size <= 0) {
-        return -EINVAL;
-    }
-    size_t room = (size_t)size < sizeof(text) ? (size_t)size : sizeof(text);
-    long answer = or_errno(vgpu_call_readlinkat(call->notify->process, 0, AT_FDCWD, spelled(call), text, room));
-    if (answer < 0) {
-        return answer;
-    }
-    return vgpu_notify_write(call, room_of(call), text, (size_t)answer) == 0 ? answer : -EFAULT;
-}
-
-/* A link of /proc, /proc/self/fd/3 for one, may lead into the tree. */
-static long read_magic_link(struct vgpu_notify_call *call) {
-    char text[PATH_MAX];
-    if (!call->complete || strncmp(call->path, "/proc/", 6) != 0) {
-        return VGPU_NOTIFY_GO_ON;
-    }
-    ssize_t got = readlink(call->path, text, sizeof(text) - 1);
-    if (got <= 0) {
-        return VGPU_NOTIFY_GO_ON;
-    }
-    text[got] = '\0';
-    int size = (int)argument(call, call->row->to + 1);
-    if (size <= 0 || !vgpu_notify_host_terms(call->notify, text)) {
-        return VGPU_NOTIFY_GO_ON;
-    }
-    size_t length = strlen(text) < (size_t)size ? strlen(text) : (size_t)size;
-    return vgpu_notify_write(call, room_of(call), text, length) == 0 ? (long)length : -EFAULT;
 }
 
 /* As the file system that the host has the path in: /sys, /proc or /dev. */
@@ -216,47 +204,49 @@ static long watch_path(struct vgpu_notify_call *call) {
     return answer;
 }
 
-/* Nobody but a process itself can change its directory. Where the machine has one at that place too, it goes there, and
- * its relative paths are followed from there as the host has them. */
-static long change_directory(struct vgpu_notify_call *call) {
-    char asked[PATH_MAX + 64];
-    char real[PATH_MAX];
-    struct stat found;
-    long missing = look_at(call, &found, 0);
-    if (missing < 0) {
-        return missing;
+/* A handle is of the file system that the host has the path in: the file shim knows whether that makes any. */
+static long make_handle(struct vgpu_notify_call *call, int flags) {
+    union {
+        struct file_handle head;
+        char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } handle;
+    int mount = 0;
+    uint64_t to = room_of(call);
+    long got = vgpu_notify_read(call, to, &handle, sizeof(struct file_handle));
+    if (got < 0) {
+        return -EFAULT;
     }
-    if (!S_ISDIR(found.st_mode)) {
-        return -ENOTDIR;
+    /* Since Linux 6.12 a flag asks for a number of 64 bits; a kernel before that refuses it. */
+    if (handle.head.handle_bytes > MAX_HANDLE_SZ || (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) != 0) {
+        return -EINVAL;
     }
-    if (call->text[0] == '/') {
-        vgpu_copy_text(asked, sizeof(asked), call->text);
-    } else {
-        snprintf(asked, sizeof(asked), "/proc/%u/cwd/%s", call->asked->pid, call->text);
+    flags &= AT_SYMLINK_FOLLOW;
+    long answer = or_errno(vgpu_call_name_to_handle_at(call->notify->process, 0, AT_FDCWD, vgpu_notify_spelled(call),
+                                                       &handle.head, &mount, flags));
+    if (answer != 0 && answer != -EOVERFLOW) {
+        return answer;
     }
-    return realpath(asked, real) != NULL && strcmp(real, call->path) == 0 ? VGPU_NOTIFY_GO_ON : -EACCES;
+    size_t size = sizeof(struct file_handle) + (answer == 0 ? handle.head.handle_bytes : 0);
+    if (vgpu_notify_write(call, to, &handle, size) != 0 ||
+        vgpu_notify_write(call, argument(call, call->row->to + 1), &mount, sizeof(mount)) != 0) {
+        return -EFAULT;
+    }
+    return answer;
 }
 
-static long current_directory(struct vgpu_notify_call *call) {
-    char link[64];
-    char text[PATH_MAX];
-    snprintf(link, sizeof(link), "/proc/%u/cwd", call->asked->pid);
-    ssize_t got = readlink(link, text, sizeof(text) - 1);
-    text[got > 0 ? got : 0] = '\0';
-    if (!vgpu_notify_host_terms(call->notify, text)) {
-        return VGPU_NOTIFY_GO_ON;
-    }
-    size_t size = strlen(text) + 1;
-    if (size > argument(call, 1)) {
-        return -ERANGE;
-    }
-    return vgpu_notify_write(call, room_of(call), text, size) == 0 ? (long)size : -EFAULT;
+static long ask_access(struct vgpu_notify_call *call, int flags) {
+    int mode = (int)argument(call, call->row->path + 1);
+    vgpu_notify_as_caller(call, mode);
+    long answer = or_errno(vgpu_call_faccessat(call->notify->process, 0, AT_FDCWD, vgpu_notify_spelled(call), mode,
+                                               flags & (AT_EACCESS | AT_SYMLINK_NOFOLLOW)));
+    vgpu_notify_as_self(call);
+    return answer;
 }
 
 /* Nothing can be made, taken away or changed in sysfs and procfs: EPERM, as kernfs has no such operations. */
 static long refuse_change(struct vgpu_notify_call *call) {
     struct stat found;
-    int there = look_at(call, &found, AT_SYMLINK_NOFOLLOW) == 0;
+    int there = vgpu_notify_look(call, &found, AT_SYMLINK_NOFOLLOW) == 0;
     switch (call->row->number) {
     case SYS_mkdir:
     case SYS_mkdirat:
@@ -283,18 +273,15 @@ static long control_device(struct vgpu_notify_call *call) {
     return -EINVAL;
 }
 
-/* Is this process one that the virtual GPU is for? As for the shims, its executable decides. */
+/* Is this process one that the virtual GPU is for? By what the host's rules ask for, as it is now. */
 static int admitted(struct vgpu_notify_call *call) {
     const struct vgpu_image *image = call->notify->process->image;
     struct vgpu_facts facts;
-    char link[64];
-    char program[PATH_MAX];
     memset(&facts, 0, sizeof(facts));
-    snprintf(link, sizeof(link), "/proc/%u/exe", call->asked->pid);
-    ssize_t got = readlink(link, program, sizeof(program) - 1);
-    program[got > 0 ? got : 0] = '\0';
-    const char *base = strrchr(program, '/');
-    vgpu_copy_text(facts.exe, sizeof(facts.exe), base != NULL ? base + 1 : program);
+    vgpu_notify_owner(call);
+    vgpu_facts_gather_of(call->pid, &facts);
+    vgpu_facts_gather_more(image, call->pid, &facts);
+    facts.secure = 0;
     facts.libc_ready = 1;
     facts.calls_before = UINT32_MAX;
     const char *reason;
@@ -302,7 +289,6 @@ static int admitted(struct vgpu_notify_call *call) {
     if (ready == VGPU_READY) {
         return 1;
     }
-    vgpu_notify_owner(call);
     if (call->notify->denied != call->pid) {
         call->notify->denied = call->pid;
         uint64_t from = call->notify->process->trace.header != NULL ? call->notify->process->trace.header->next : 0;
@@ -336,14 +322,12 @@ static long serve_path(struct vgpu_notify_call *call, int flags) {
     case VGPU_NOTIFY_STATX:
         return statx_path(call, flags);
     case VGPU_NOTIFY_ACCESS:
-        return or_errno(vgpu_call_faccessat(call->notify->process, 0, AT_FDCWD, spelled(call),
-                                            (int)argument(call, call->row->path + 1),
-                                            flags & (AT_EACCESS | AT_SYMLINK_NOFOLLOW)));
+        return ask_access(call, flags);
     case VGPU_NOTIFY_READLINK:
-        return read_link(call);
+        return vgpu_notify_read_link(call);
     case VGPU_NOTIFY_STATFS: {
         struct stat found;
-        long answer = look_at(call, &found, 0);
+        long answer = vgpu_notify_look(call, &found, 0);
         return recorded(call, answer < 0 ? answer : stat_file_system(call, call->path));
     }
     case VGPU_NOTIFY_XATTR:
@@ -353,7 +337,9 @@ static long serve_path(struct vgpu_notify_call *call, int flags) {
     case VGPU_NOTIFY_WATCH:
         return recorded(call, watch_path(call));
     case VGPU_NOTIFY_CHDIR:
-        return recorded(call, change_directory(call));
+        return vgpu_notify_change_directory(call);
+    case VGPU_NOTIFY_HANDLE:
+        return make_handle(call, flags);
     case VGPU_NOTIFY_CHANGE:
         return recorded(call, refuse_change(call));
     case VGPU_NOTIFY_FSTAT:
@@ -366,15 +352,45 @@ static long serve_path(struct vgpu_notify_call *call, int flags) {
     return VGPU_NOTIFY_GO_ON;
 }
 
-/* A call about a descriptor: of those that the program has of the tree, only a device's has to be told apart. */
+/* A file of the tree says itself what it stands for: enum vgpu_mark. */
+static long stat_marked(struct vgpu_notify_call *call, int fd) {
+    uint64_t tree = vgpu_path_tree_dev(call->notify->process->image);
+    char link[64];
+    struct stat found;
+    snprintf(link, sizeof(link), "/proc/%u/fd/%d", call->asked->pid, fd);
+    if (vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)link, (long)&found, 0, 0, 0) != 0 || found.st_dev != tree ||
+        !vgpu_mark_is(found.st_mtim.tv_nsec) || !admitted(call)) {
+        return VGPU_NOTIFY_GO_ON;
+    }
+    if (call->row->kind == VGPU_NOTIFY_STATX) {
+        struct statx facts;
+        long answer = vgpu_raw6(SYS_statx, AT_FDCWD, (long)link, 0, (long)argument(call, 3), (long)&facts, 0);
+        if (answer < 0) {
+            return answer;
+        }
+        vgpu_mark_statx(&facts);
+        return vgpu_notify_write(call, room_of(call), &facts, sizeof(facts));
+    }
+    vgpu_mark_stat(&found);
+    return vgpu_notify_write(call, room_of(call), &found, sizeof(found));
+}
+
+/* A call about a descriptor: a device, a link, or another file of the tree. */
 static long serve_descriptor(struct vgpu_notify_call *call, int fd, int flags) {
     int is_statx = call->row->kind == VGPU_NOTIFY_STATX;
     if (!is_statx && call->row->kind != VGPU_NOTIFY_STAT && call->row->kind != VGPU_NOTIFY_FSTAT) {
         return VGPU_NOTIFY_GO_ON;
     }
     const struct vgpu_path *entry = device_of(call, fd);
-    if (entry == NULL || !admitted(call)) {
+    int link = entry == NULL && vgpu_notify_is_stand_in(call, fd);
+    if (entry == NULL && !link) {
+        return stat_marked(call, fd);
+    }
+    if (!admitted(call)) {
         return VGPU_NOTIFY_GO_ON;
+    }
+    if (link) {
+        return is_statx ? statx_path(call, flags | AT_SYMLINK_NOFOLLOW) : stat_path(call, AT_SYMLINK_NOFOLLOW);
     }
     name_device(call, entry);
     return is_statx ? statx_path(call, flags) : stat_path(call, 0);
@@ -408,6 +424,9 @@ static int follows(const struct vgpu_notify_call *call, int flags) {
     if (call->row->kind == VGPU_NOTIFY_WATCH) {
         return (argument(call, 2) & IN_DONT_FOLLOW) == 0;
     }
+    if (call->row->kind == VGPU_NOTIFY_HANDLE) {
+        return (flags & AT_SYMLINK_FOLLOW) != 0;
+    }
     return (flags & AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -419,7 +438,7 @@ long vgpu_notify_answer(struct vgpu_notify_call *call) {
     case VGPU_NOTIFY_FSTATFS:
         return serve_file_system(call);
     case VGPU_NOTIFY_GETCWD:
-        return current_directory(call);
+        return vgpu_notify_current_directory(call);
     case VGPU_NOTIFY_IOCTL:
         return control_device(call);
     case VGPU_NOTIFY_RING:
@@ -439,15 +458,19 @@ long vgpu_notify_answer(struct vgpu_notify_call *call) {
     case VGPU_NOTIFY_XATTR_LIST:
     case VGPU_NOTIFY_WATCH:
     case VGPU_NOTIFY_CHDIR:
+    case VGPU_NOTIFY_HANDLE:
     case VGPU_NOTIFY_CHANGE:
         break;
+    }
+    if (call->text[0] == '\0' && call->row->kind == VGPU_NOTIFY_READLINK) {
+        return vgpu_notify_read_stand_in(call);
     }
     if (call->text[0] == '\0') {
         return (flags & AT_EMPTY_PATH) != 0 ? serve_descriptor(call, directory_of(call), flags) : VGPU_NOTIFY_GO_ON;
     }
     int found = vgpu_notify_walk(call, directory_of(call), call->text, follows(call, flags));
     if (found == 0) {
-        return call->row->kind == VGPU_NOTIFY_READLINK ? read_magic_link(call) : VGPU_NOTIFY_GO_ON;
+        return call->row->kind == VGPU_NOTIFY_READLINK ? vgpu_notify_magic_link(call) : VGPU_NOTIFY_GO_ON;
     }
     if (!admitted(call)) {
         return VGPU_NOTIFY_GO_ON;

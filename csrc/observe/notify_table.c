@@ -39,6 +39,7 @@ static const struct vgpu_notify_row rows[] = {
     ROW(inotify_add_watch, WATCH, -1, 1, -1, -1, 0),
     ROW(chdir, CHDIR, -1, 0, -1, -1, 0),
     ROW(getcwd, GETCWD, -1, -1, -1, 0, 0),
+    ROW(name_to_handle_at, HANDLE, 0, 1, 4, 2, 0),
     ROW(truncate, CHANGE, -1, 0, -1, -1, 0),
     ROW(chmod, CHANGE, -1, 0, -1, -1, 0),
     ROW(fchmodat, CHANGE, 0, 1, -1, -1, 0),
@@ -78,9 +79,9 @@ const struct vgpu_notify_row *vgpu_notify_row(int32_t number) {
 #define ANSWER(action) BPF_STMT(BPF_RET | BPF_K, action)
 
 /* 32-bit programs and the x32 numbers go their way: the shims are for 64-bit programs alone. */
-enum { X32 = 0x40000000, BEGIN = 4, END = 8 };
+enum { X32 = 0x40000000, BEGIN = 4, END = 9 };
 
-uint64_t vgpu_notify_filter(void *to, uint64_t size, enum vgpu_notify_rings rings) {
+uint64_t vgpu_notify_filter(void *to, uint64_t size, enum vgpu_notify_rings rings, int stops) {
     struct sock_filter *at = to;
     struct sock_filter begin[BEGIN] = {
         LOAD(arch),
@@ -99,8 +100,9 @@ uint64_t vgpu_notify_filter(void *to, uint64_t size, enum vgpu_notify_rings ring
         ANSWER(SECCOMP_RET_ALLOW),
         ANSWER(SECCOMP_RET_USER_NOTIF),
         ANSWER(SECCOMP_RET_ERRNO | ENOSYS),
+        ANSWER(SECCOMP_RET_TRACE | VGPU_NOTIFY_ENTERS),
     };
-    const uint8_t allowed = 0, is_ioctl = 1, notified = 6, refused = 7;
+    const uint8_t allowed = 0, is_ioctl = 1, notified = 6, refused = 7, stopped = 8;
     const uint8_t ring = rings == VGPU_RINGS_ALLOWED ? allowed : rings == VGPU_RINGS_REFUSED ? refused : notified;
 
     if (size < (BEGIN + ROWS + END) * sizeof(*at)) {
@@ -110,9 +112,10 @@ uint64_t vgpu_notify_filter(void *to, uint64_t size, enum vgpu_notify_rings ring
         *at++ = begin[i];
     }
     for (uint8_t i = 0; i < ROWS; i++) {
-        uint8_t place = rows[i].kind == VGPU_NOTIFY_IOCTL  ? is_ioctl
-                        : rows[i].kind == VGPU_NOTIFY_RING ? ring
-                                                           : notified;
+        uint8_t place = rows[i].kind == VGPU_NOTIFY_IOCTL            ? is_ioctl
+                        : rows[i].kind == VGPU_NOTIFY_RING           ? ring
+                        : rows[i].kind == VGPU_NOTIFY_CHDIR && stops ? stopped
+                                                                     : notified;
         *at++ = (struct sock_filter)JUMP(BPF_JEQ, (uint32_t)rows[i].number, (uint8_t)(ROWS - 1 - i + place), 0);
     }
     for (int i = 0; i < END; i++) {

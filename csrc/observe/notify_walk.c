@@ -83,6 +83,9 @@ void vgpu_notify_owner(struct vgpu_notify_call *call) {
 
 int vgpu_notify_host_terms(const struct vgpu_notify *notify, char *path) {
     size_t length = notify->root_length;
+    if (notify->stand_ins != 0 && vgpu_notify_names_stand_in(path)) {
+        return 1;
+    }
     if (length == 0 || strncmp(path, notify->root, length) != 0 || (path[length] != '\0' && path[length] != '/')) {
         return 0;
     }
@@ -103,6 +106,10 @@ static int start(struct vgpu_notify_call *call, int directory) {
         return 0;
     }
     call->path[got] = '\0';
+    /* Nothing is below a link, and the kernel says so of the file that stands for it. */
+    if (strncmp(call->path, "/memfd:", 7) == 0) {
+        return 0;
+    }
     if (strcmp(call->path, "/") == 0) {
         call->path[0] = '\0';
     }

@@ -11,7 +11,8 @@ enum vgpu_observe_event {
     VGPU_EVENT_VFORK = 2,
     VGPU_EVENT_CLONE = 3,
     VGPU_EVENT_EXEC = 4,
-    VGPU_EVENT_STOP = 128, /* a new process's first stop, a group-stop or its end */
+    VGPU_EVENT_SECCOMP = 7, /* a system call for which a filter answered SECCOMP_RET_TRACE */
+    VGPU_EVENT_STOP = 128,  /* a new process's first stop, a group-stop or its end */
 };
 
 /* Traces a process and all that come from it, without stopping it; it dies with the thread that traces it. */
@@ -25,5 +26,14 @@ int vgpu_observe_listen(int tid);
 
 /* The number that comes with an event: the new process's, or, after execve, the former one of the thread. */
 int vgpu_observe_message(int tid, unsigned long *message);
+
+/* At VGPU_EVENT_SECCOMP: if that is a chdir of the supervisor's filter (notify.h), the thread's calls become open, with
+ * VGPU_NOTIFY_ENTERS as its sixth argument, fchdir and close, and the answer that of chdir. For the stop of another
+ * filter the call is ENOSYS, as without a tracer. 0: the thread is stopped behind its call. 1: something else became of
+ * it meanwhile, and *status is what waitpid said of that. */
+int vgpu_observe_enter(int tid, int *status);
+
+/* At a signal: if it has broken off a call that waited for the supervisor, that is made again behind its handler. */
+void vgpu_observe_restart(int tid);
 
 #endif

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from programs import GPU, IDS, go_reader, reader, ring_reader, static_reader
+from programs import GPU, IDS, reader, ring_reader, static_reader
 from support.compile import compile_program
 
 from vgpu_harness.errors import ProgramError, RunError
@@ -62,12 +62,6 @@ def run(tmp_path: Path) -> Callable[..., Run]:
     return run_it
 
 
-@pytest.fixture(scope="session")
-def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Go program, built once."""
-    return go_reader(tmp_path_factory.mktemp("go"))
-
-
 class TestPrograms:
     """Programs that the file shim cannot be in see the GPU all the same."""
 
@@ -96,7 +90,7 @@ class TestPrograms:
             plain = subprocess.run([program, *FILES], capture_output=True, text=True, timeout=30, check=True)
             assert plain.stdout.split() != IDS
             with pytest.raises(ProgramError, match="static program"):
-                run_program([program, *FILES], directory=tmp_path / "run")
+                run_program([program, *FILES], directory=tmp_path / "run", observe_files="watch")
 
     def test_in_children_with_an_empty_environment(self, run: Callable[..., Run]) -> None:
         """`env -i` takes the shims away, and not the files."""

@@ -16,9 +16,9 @@ from vgpu_harness.cli import complain
 
 if TYPE_CHECKING:
     from vgpu_harness.run import Run
-    from vgpu_harness.run.bypass import ObserveFiles
     from vgpu_harness.run.child import Observe
     from vgpu_harness.run.provider import ProviderName
+    from vgpu_harness.run.witness import ObserveFiles
 
 HARNESS_FAILED = 125
 CANNOT_EXECUTE = 126
@@ -71,11 +71,11 @@ class Size(click.ParamType[int]):
 )
 @click.option(
     "--observe-files",
-    type=click.Choice(["watch", "notification", "none"]),
-    default="watch",
+    type=click.Choice(["auto", "watch", "notification", "none"]),
+    default="auto",
     show_default=True,
     help="How programs that go past the preloaded file shim are found: by a watch of the machine's own files, or by "
-    "their system calls, which sees paths too that the machine does not have.",
+    "their system calls, which sees paths too that the machine does not have; auto is that for static and Go programs.",
 )
 @click.option(
     "--provider",
@@ -176,9 +176,17 @@ def _write_summary(done: "Run", path: Path) -> None:
     temporary.replace(path)
 
 
+def _past(done: "Run") -> list[str]:
+    """What went past the shims, for a message."""
+    bypassed = [str(bypass) for bypass in done.bypassed if bypass.is_of_run]
+    if len(bypassed) > _SHOWN:
+        return [*bypassed[:_SHOWN], f"and {len(bypassed) - _SHOWN} more paths, which --json lists"]
+    return bypassed
+
+
 def _status(done: "Run") -> int:
     if done.unmapped is not None:
-        complain(f"{done.argv[0]}: {done.unmapped}")
+        complain("; ".join([f"{done.argv[0]}: {done.unmapped}", *done.findings, *_past(done)]))
         return HARNESS_FAILED
     if done.not_strict is not None:
         complain(f"{done.argv[0]}: {done.not_strict}")
@@ -186,10 +194,7 @@ def _status(done: "Run") -> int:
     remarks = [*done.findings, *map(str, done.without_shims[:_SHOWN])]
     if len(done.without_shims) > _SHOWN:
         remarks.append(f"and {len(done.without_shims) - _SHOWN} more programs without shims, which --json lists")
-    bypassed = [str(bypass) for bypass in done.bypassed if bypass.is_of_run]
-    remarks += bypassed[:_SHOWN]
-    if len(bypassed) > _SHOWN:
-        remarks.append(f"and {len(bypassed) - _SHOWN} more paths, which --json lists")
+    remarks += _past(done)
     if done.timed_out:
         remarks.insert(0, f"{done.argv[0]}: ended, its time was over")
     if remarks:

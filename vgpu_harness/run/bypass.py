@@ -18,7 +18,7 @@ from vgpu_harness._wire import ffi, lib
 from vgpu_harness.errors import ImageError
 from vgpu_harness.host import check_image
 from vgpu_harness.host.tree import Row
-from vgpu_harness.run.notification import Sight, Supervised
+from vgpu_harness.run.notification import Sight
 from vgpu_harness.run.observer import Process
 from vgpu_harness.trace import Kind, Record
 
@@ -48,6 +48,7 @@ class Bypass:
         times: how often it was seen.
         denied: the process gate had turned the process away: it was meant to see the real file.
         suspects: where the process is not known, the programs of the run that the shims cannot be in.
+        absent: the machine has no such file.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Bypass:
     times: int = 1
     denied: bool = False
     suspects: tuple[str, ...] = ()
+    absent: bool = False
 
     def __str__(self) -> str:
         if self.pid is not None:
@@ -68,11 +70,12 @@ class Bypass:
             who = "a process that inotify does not name, of this run or another on this machine"
         what = f"{self.path}: " if self.path else ""
         by = f" by {self.call}" if self.call else ""
+        got = "found no such file" if self.absent else "got the real file"
         if self.denied:
-            return f"{what}denied by the gate: {who} got the real file{by}"
+            return f"{what}denied by the gate: {who} {got}{by}"
         if not self.path:
             return f"an io_uring was made by {who}: what it opens bypasses the shims; {REMEDY}"
-        return f"{what}bypassed: {who} got the real file{by}; {REMEDY}"
+        return f"{what}bypassed: {who} {got}{by}; {REMEDY}"
 
     @property
     def is_of_run(self) -> bool:
@@ -102,6 +105,9 @@ class RealFiles:
         seen_by: how they are watched.
         opened: how often each path was opened or read by which process, once it has been left.
         lost: there were more events than the kernel keeps.
+        refused: the errno with which the kernel refused any watch; 0 if it did not.
+        absent: how many of the paths the machine has not, so that nobody can be seen to look for them.
+        unwatched: how many it has, and are not watched all the same.
     """
 
     def __init__(self, rows: Iterable[Row], *, named: bool = True) -> None:
@@ -112,6 +118,7 @@ class RealFiles:
         self._descriptor = -1
         self.opened: dict[tuple[str, int | None], int] = {}
         self.lost = False
+        self.refused = self.absent = self.unwatched = 0
 
     @property
     def seen_by(self) -> Witness:
@@ -123,29 +130,36 @@ class RealFiles:
         if self._named and self._descriptor < 0:
             self._named = False
             self._descriptor = lib.vgpu_notify_real_files(self._named)
+        self.refused = max(0, -self._descriptor)
         for path in self._rows:
-            if self._descriptor >= 0:
-                self._watch(os.path.realpath(path))
+            place = os.path.realpath(path)
+            if not os.path.lexists(place):
+                self.absent += 1
+            elif self._descriptor < 0 or not self._watch(place):
+                self.unwatched += 1
         # Listing the directories for their watches was an event as well.
         self._read()
         self.opened = {}
         return self
 
-    def _watch(self, path: str) -> None:
-        if len(self._watched) >= _WATCHES or path in self._watched:
-            return
+    def _watch(self, path: str) -> bool:
+        if path in self._watched:
+            return True
+        if len(self._watched) >= _WATCHES:
+            return False
         watch = lib.vgpu_notify_real_file(self._descriptor, self._named, os.fsencode(path))
         if watch < 0:
-            return
+            return False
         self._places[watch] = path
         self._watched.add(path)
         try:
             with os.scandir(path) as entries:
                 below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:  # a file, or a directory that may not be read
-            return
+            return True
         for directory in below:
             self._watch(directory)
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -228,7 +242,14 @@ def bypasses(
     denied = {record.pid for record in records if record.kind == Kind.GATE and record.inputs[:1] != (lib.VGPU_READY,)}
     found = [
         Bypass(
-            sight.path, "notification", sight.pid, sight.program, sight.call, sight.times, denied=sight.pid in denied
+            sight.path,
+            "notification",
+            sight.pid,
+            sight.program,
+            sight.call,
+            sight.times,
+            denied=sight.pid in denied,
+            absent=bool(sight.path) and not os.path.lexists(sight.path),
         )
         for sight in sights
     ]
@@ -252,43 +273,3 @@ def bypasses(
         elif pid in programs:
             found.append(Bypass(path, real.seen_by, pid, programs[pid], times=times, denied=pid in denied))
     return tuple(found)
-
-
-ObserveFiles = Literal["watch", "inotify", "notification", "none"]
-"""Who is to be the witness of what goes past the preloaded shims; "watch" is by fanotify where that is allowed."""
-
-
-class Watch:
-    """The witness of one run.
-
-    Args:
-        image: the host image.
-        how: which one.
-        rows: the image's path table, if that is known; otherwise it is read.
-
-    Attributes:
-        enclosure: what has to be put around the program; None if nothing has.
-    """
-
-    def __init__(self, image: Path, how: ObserveFiles, rows: Iterable[Row] | None = None) -> None:
-        self._real: RealFiles | None = None
-        if how in {"watch", "inotify"}:
-            self._real = RealFiles(image_rows(image) if rows is None else rows, named=how == "watch")
-        self.enclosure = Supervised(image, log=True) if how == "notification" else None
-
-    def __enter__(self) -> Self:
-        if self._real is not None:
-            self._real.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._real is not None:
-            self._real.__exit__(kind, error, traceback)
-        if self.enclosure is not None:
-            self.enclosure.finish()
-
-    def found(self, processes: Sequence[Process], records: Iterable[Record]) -> tuple[Bypass, ...]:
-        """What went past the shims, once it has been left; see `bypasses`."""
-        return bypasses(self._real, self.enclosure.sights if self.enclosure is not None else (), processes, records)

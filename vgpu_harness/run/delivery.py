@@ -10,7 +10,7 @@ from vgpu_harness.errors import ImageError, RunError, ShimError
 from vgpu_harness.host import Host, Tree, check_image, write_image, write_tree
 from vgpu_harness.host.image import device_targets
 from vgpu_harness.run.environment import check_preload_entry
-from vgpu_harness.shims.paths import available
+from vgpu_harness.shims.paths import available, variant_path
 
 LINK_NAMES = {"cuda": "libcuda.so.1", "nvml": "libnvidia-ml.so.1"}
 """The file names under which programs look for the two libraries of the driver."""
@@ -106,6 +106,25 @@ def _edited(host: Host, directory: Path, serving: dict[str, str]) -> dict[str, P
     return edited
 
 
+def _variants(host: Host, directory: Path, used: dict[str, Path]) -> list[str]:
+    """What is preloaded behind the shims because the host asks for the ways of other shims."""
+    from vgpu_harness.shims.edit import copy_library
+    from vgpu_harness.shims.wrapper import fill_in
+
+    more: list[str] = []
+    if host.delivery.init == "constructor":
+        more.append(str(variant_path("early")))
+    if host.delivery.dlopen_wrapper is not None:
+        place = directory / "dlopen"
+        place.mkdir()
+        for name, library in used.items():
+            (place / LINK_NAMES[name]).symlink_to(library)
+        copy = copy_library(variant_path("dlopen"), place / "libvgpu-dlopen.so")
+        fill_in(copy, host.delivery.dlopen_wrapper, place)
+        more.append(str(copy))
+    return more
+
+
 def deliver(
     host: Host | str | os.PathLike[str],
     directory: str | os.PathLike[str],
@@ -151,11 +170,12 @@ def _check_tree(image: Path) -> None:
 def _deliver(host: Host, directory: Path, at_tree: Path, given: Path | None, withheld: Container[str]) -> Delivered:
     preload, serving = _libraries(host, withheld)
     edited = _edited(host, directory, serving)
-    preload = [check_preload_entry(str(edited.get(path, path))) for path in preload]
     used = {name: Path(edited.get(serving[name], serving[name])) for name in LINK_NAMES if name in serving}
+    preload = [str(edited.get(path, path)) for path in preload]
     links: dict[Path, Path] = {}
     copies: dict[Path, Path] = {}
     try:
+        preload = [check_preload_entry(path) for path in [*preload, *_variants(host, directory, used)]]
         for folders, made, by_copy in ((host.delivery.links, links, False), (host.delivery.copies, copies, True)):
             for place in folders:
                 folder = directory / PREFIX / place

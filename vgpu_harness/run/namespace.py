@@ -223,6 +223,10 @@ class Enclosed:
                 found.append(process)
         return tuple(found)
 
+    def findings(self) -> tuple[str, ...]:
+        """None: what a namespace shows, all see."""
+        return ()
+
     def status(self, root: int, processes: tuple[Process, ...]) -> int:
         """The program's status as it was seen; if that was not, as bwrap has it: 128 + n for signal n."""
         for process in processes:

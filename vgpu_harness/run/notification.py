@@ -36,6 +36,10 @@ class NotificationError(RunError):
     """The system calls of a run's processes cannot be supervised."""
 
 
+class FilterError(NotificationError):
+    """The kernel refuses the filter; the process is as it was."""
+
+
 @dataclass(frozen=True)
 class Sight:
     """What a process did past the shims.
@@ -89,15 +93,17 @@ class Supervised:
         """Sets the filter in the process, and starts to serve.
 
         Raises:
-            NotificationError: the kernel refuses the filter, or the image cannot be used.
+            FilterError: the kernel refuses the filter.
+            NotificationError: the image cannot be used.
         """
         room = ffi.new("char[]", _FILTER_ROOM)
         rings = lib.VGPU_RINGS_REPORTED if self._log else lib.VGPU_RINGS_REFUSED
-        instructions = bytes(ffi.buffer(room, lib.vgpu_notify_filter(room, _FILTER_ROOM, rings)))
+        stops = started.traced and not self._log
+        instructions = bytes(ffi.buffer(room, lib.vgpu_notify_filter(room, _FILTER_ROOM, rings, stops)))
         try:
             listener = started.listen(instructions)
         except OSError as error:
-            raise NotificationError(
+            raise FilterError(
                 f"provider 'notification': the kernel refuses the filter: {error.strerror}; use another provider, and "
                 "look whether this is a run within a run, or in a container whose seccomp profile forbids it"
             ) from error
@@ -154,6 +160,13 @@ class Supervised:
     def processes_of_run(self, processes: tuple["Process", ...]) -> tuple["Process", ...]:
         """All: none of them is the supervisor's own."""
         return processes
+
+    def findings(self) -> tuple[str, ...]:
+        """Calls that could not be answered; in the log mode that is for the witness to say."""
+        if not self.unread or self._log:
+            return ()
+        what = "calls of processes whose memory may not be read got the real files"
+        return (f"{self.unread} {what}; run the harness as root",)
 
     def status(self, root: int, processes: tuple["Process", ...]) -> int:  # noqa: ARG002 - the protocol's
         """The program's own."""

@@ -66,6 +66,9 @@ class Enclosure(Protocol):
     def processes_of_run(self, processes: tuple["Process", ...]) -> tuple["Process", ...]:
         """The processes without those, and without those images, that are the enclosure's own."""
 
+    def findings(self) -> tuple[str, ...]:
+        """What the user should hear of it when the run has ended, one sentence each."""
+
     def status(self, root: int, processes: tuple["Process", ...]) -> int:
         """The program's exit status, -n if signal n killed it.
 

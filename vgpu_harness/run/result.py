@@ -57,6 +57,8 @@ class Run:
         not_strict: which functions without a model were called on a strict host; None if none was, or it is not strict.
         provider: how the host's files were shown; docs/providers.md.
         bypassed: paths of the host that processes reached past the preloaded file shim.
+        witness: who looked for that: "fanotify", "inotify", "notification" or "none".
+        blind: why it may have happened unseen; None if it cannot have, or nothing can go past the provider.
     """
 
     argv: tuple[str, ...]
@@ -81,6 +83,8 @@ class Run:
     not_strict: str | None = None
     provider: str = "preload"
     bypassed: tuple[Bypass, ...] = ()
+    witness: str = "none"
+    blind: str | None = None
 
     def __repr__(self) -> str:
         program = Path(self.argv[0]).name
@@ -108,6 +112,8 @@ class Run:
         parts += [f"finding: {finding}" for finding in self.findings]
         parts += [f"finding: {shimless}" for shimless in self.without_shims]
         parts += [f"finding: {bypass}" for bypass in self.bypassed]
+        if self.blind is not None:
+            parts.append(f"witness: {self.witness}; {self.blind}")
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             parts += _tail(name, text.splitlines(), lines)
         trace = self.trace
@@ -145,6 +151,8 @@ class Run:
             "not_strict": self.not_strict,
             "provider": self.provider,
             "bypassed": [bypass.to_json() for bypass in self.bypassed],
+            "witness": self.witness,
+            "blind": self.blind,
         }
 
     def write(self) -> Path:
@@ -201,6 +209,8 @@ class Run:
             not_strict=summary.get("not_strict"),
             provider=summary.get("provider", "preload"),
             bypassed=tuple(Bypass.from_json(entry) for entry in summary.get("bypassed", ())),
+            witness=summary.get("witness", "none"),
+            blind=summary.get("blind"),
         )
 
 

@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from vgpu_harness.errors import HostError, RunError, ShimError
 from vgpu_harness.host import Host, is_image
-from vgpu_harness.run.bypass import ObserveFiles, Watch
 from vgpu_harness.run.child import Child, Observe, RefusedError
 from vgpu_harness.run.delivery import Delivered, deliver
 from vgpu_harness.run.environment import build_environment, kept
@@ -21,9 +21,13 @@ from vgpu_harness.run.result import SUMMARY_FILE, Run, read_stream
 from vgpu_harness.run.scratch import scratch
 from vgpu_harness.run.strict import wants_strict, why_not_strict
 from vgpu_harness.run.verify import find_out
+from vgpu_harness.run.witness import ObserveFiles, Watch
 from vgpu_harness.shims.build import check_fresh
 from vgpu_harness.shims.paths import shim_path
 from vgpu_harness.trace import DEFAULT_SIZE, create_trace, release_unused
+
+_SHOWN = 3
+"""So many paths that went past the shims are named in an error; the files of the run have all."""
 
 
 class NotMappedError(RunError):
@@ -139,10 +143,9 @@ def _words(argv: Sequence[str | os.PathLike[str]], timeout: float, observe: str,
         raise RunError(f"timeout {timeout}: is not above 0; give seconds")
     if observe not in {"auto", "ptrace", "sampled"}:
         raise RunError(f"observe {observe!r}: is none of 'auto', 'ptrace', 'sampled'; give one of them")
-    if observe_files not in {"watch", "inotify", "notification", "none"}:
-        raise RunError(
-            f"observe_files {observe_files!r}: is none of 'watch', 'inotify', 'notification', 'none'; give one of them"
-        )
+    if observe_files not in get_args(ObserveFiles):
+        names = ", ".join(map(repr, get_args(ObserveFiles)))
+        raise RunError(f"observe_files {observe_files!r}: is none of {names}; give one of them")
     return words
 
 
@@ -164,7 +167,7 @@ def run(
     check_strict: bool = True,
     pass_streams: bool = False,
     observe: Observe = "auto",
-    observe_files: ObserveFiles = "watch",
+    observe_files: ObserveFiles = "auto",
     provider: ProviderName = "preload",
     keep_tree: bool = False,
 ) -> Run:
@@ -189,7 +192,8 @@ def run(
         observe: how its processes are seen: "ptrace" is all of them, "sampled" is by looking at /proc, "auto" the first
             where it is allowed. See docs/processes.md.
         observe_files: who looks for programs that go past the preloaded file shim: "watch" is on the machine's own
-            files, by fanotify(7) where that is allowed, or by inotify(7), "notification" is by its system calls.
+            files, by fanotify(7) where that is allowed, or by inotify(7), "notification" is by its system calls, "auto"
+            that for a static or Go program, which is run to be told of, and a watch for others.
         provider: how it is shown the host's files; see docs/providers.md.
         keep_tree: the tree lies in the run's directory, and stays; otherwise in memory, as long as the run lasts.
 
@@ -197,7 +201,7 @@ def run(
         HostError, ImageError, ProgramError, ShimError, TraceError, RunError: a problem that was found before the start.
         RefusedError: `observe` is "ptrace", and the kernel refuses that.
         NotStartedError: the kernel refused to execute the program.
-        NotMappedError: see `check_mapped`.
+        NotMappedError: see `check_mapped`; also of a static program, where the provider is preload.
         NotStrictError: see `check_strict`.
     """
     words = _words(argv, timeout, observe, observe_files)
@@ -207,9 +211,8 @@ def run(
     start_in = _start_in(cwd)
     described = load_host(host)
     # The program is checked with the PATH it will have; the lists of libraries do not matter for that.
-    program = check_program(
-        words[0], build_environment(Path("/"), extra=env), start_in, static=shown_by.shows_static
-    )  # fmt: skip
+    told_of = shown_by.shows_static or observe_files in {"auto", "notification"}
+    program = check_program(words[0], build_environment(Path("/"), extra=env), start_in, static=told_of)
     _check_links(described, provider, shown_by)
     if admit and isinstance(described, Host):
         described = _admitted(described, program)
@@ -233,7 +236,7 @@ def run(
             # What the other providers show, nobody goes past.
             witness: ObserveFiles = "none" if shown_by.shows_static else observe_files
             rows = delivered.tree.rows if delivered.tree is not None else None
-            watch = stack.enter_context(Watch(delivered.image, witness, rows))
+            watch = stack.enter_context(Watch(delivered.image, witness, rows, program))
             enclosure = stack.enter_context(around) if around is not None else watch.enclosure
         except BaseException:
             _remove_new(path, before)
@@ -249,14 +252,21 @@ def run(
             raise
     release_unused(trace_path)
     result = _result(child, delivered, environment, audit, provider=provider, shows_static=shown_by.shows_static)
-    result = replace(result, bypassed=watch.found(result.processes, result.trace.records))
-    if note is not None:
-        result = replace(result, findings=(*result.findings, note))
+    result = replace(
+        result,
+        bypassed=watch.found(result.processes, result.trace.records),
+        witness=watch.witness,
+        blind=None if shown_by.shows_static else watch.blind,
+    )
+    notes = [words for words in (note, None if shown_by.shows_static else watch.finding) if words is not None]
+    notes += enclosure.findings() if enclosure is not None else ()
+    result = replace(result, findings=(*result.findings, *notes))
     if wants_strict(described):
         result = replace(result, not_strict=why_not_strict(result.trace))
     result.write()
     if check_mapped and result.unmapped is not None:
-        raise NotMappedError(f"{program.path}: {result.unmapped}; the files of the run are in {path}")
+        past = "".join(f"; {seen}" for seen in result.bypassed[:_SHOWN] if seen.is_of_run)
+        raise NotMappedError(f"{program.path}: {result.unmapped}{past}; the files of the run are in {path}")
     if check_strict and result.not_strict is not None:
         raise NotStrictError(f"{program.path}: {result.not_strict}; the files of the run are in {path}")
     return result

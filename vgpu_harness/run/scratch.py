@@ -1,4 +1,7 @@
-"""Where the tree of a run lies while the run lasts: in memory, in a directory of the user's own.
+"""Where the tree of a run lies while the run lasts: in memory, in a directory of the user's own that all may enter.
+
+A program may give its rights up (a daemon that root starts becomes another user), and has to find the tree still: so it
+is not in the run's own directory, which is closed to others, but beside it. Its name is nobody else's to list.
 
 Opening a file of a tmpfs takes less time than on a disk, and so does making the tree's hundreds of links. Memory is not
 for keeping: the directory is removed when the run has ended. If the harness is killed before, the next run of this user
@@ -17,6 +20,8 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the directory made in it is the user's
 PREFIX = "vgpu-tree-"
 _ROOM = 16 << 20
 """Bytes that have to be free: eight GPUs on a large machine take some 2 MiB."""
+_OPEN = 0o711
+"""Rights of the directory: all may go through it into the tree, whose files have the rights that sysfs gives them."""
 _TRIES = 10
 """So often another run may take a directory for a stale one, in the moment before it is locked."""
 
@@ -70,6 +75,7 @@ def _made(memory: Path) -> tuple[Path, int] | None:
             place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=memory))
             descriptor = _locked(place)
             if descriptor is not None and place.exists():
+                os.fchmod(descriptor, _OPEN)
                 return place, descriptor
             if descriptor is not None:
                 os.close(descriptor)
@@ -83,13 +89,13 @@ def scratch(directory: Path, memory: Path | None = None) -> Iterator[tuple[Path,
     """A directory for the tree of one run, removed at the end.
 
     Args:
-        directory: the run's own, where it lies if there is no memory for it.
+        directory: the run's own, where it lies if there is no memory for it; no other user gets there.
         memory: the tmpfs; /dev/shm for None.
 
     Yields:
         The directory, which exists and is empty, and whether it is in memory.
     """
-    made = _made(memory or MEMORY) if not is_memory(directory) else None
+    made = _made(memory or MEMORY)
     if made is None:
         place = Path(tempfile.mkdtemp(prefix="tree-", dir=directory))
         try:

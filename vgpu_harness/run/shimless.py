@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vgpu_harness.run.bypass import REMEDY
 from vgpu_harness.run.observer import SHIM_VARIABLES, Image, Process
 from vgpu_harness.trace import Kind, Library, Record
 
@@ -83,7 +84,8 @@ def _property(image: Image) -> tuple[str, str] | None:
     if image.foreign:
         return "is no 64-bit x86-64 program, as the shims are", "use its 64-bit x86-64 build"
     if image.static:
-        return "is a static program: no dynamic linker runs in it, so nothing is preloaded", "link it dynamically"
+        reason = "is a static program: no dynamic linker runs in it, so nothing is preloaded: "
+        return f"{reason}its looks at files bypass the shims", f"link it dynamically, or {REMEDY}"
     if image.secure:
         return (
             "has other privileges than its caller (set-user-ID, set-group-ID): ld.so ignored LD_PRELOAD and LD_AUDIT",

@@ -21,11 +21,16 @@ class Started:
     """A process that waits in vgpu-start (csrc/observe/start.c) until `go` makes it the program.
 
     Everything but the program itself is then as it will be: streams, environment, directory, session, signals, limits.
+
+    Attributes:
+        traced: it has a tracer, for whom a filter may stop it.
+        filtered: it has a filter; its system calls wait for a supervisor.
     """
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
         self.process: subprocess.Popen[bytes] | None = None
+        self.traced = self.filtered = False
 
     def launch(
         self,
@@ -100,6 +105,7 @@ class Started:
             self._ours.send(b"f" + instructions, socket.MSG_NOSIGNAL)
             answer, passed, _, _ = socket.recv_fds(self._ours, 4, 1, socket.MSG_CMSG_CLOEXEC)
         if passed:
+            self.filtered = True
             return passed[0]
         number = int.from_bytes(answer, "little") if answer else errno.ESRCH
         raise OSError(number, os.strerror(number))

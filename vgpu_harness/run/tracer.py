@@ -82,6 +82,7 @@ class Tracer:
             self._launch()
             self._refused = lib.vgpu_observe_seize(self._started.pid)
             if not self._refused:
+                self._started.traced = True
                 self._add(self._started.pid, os.getpid())
                 self._ready.set()
                 self._loop()
@@ -97,10 +98,13 @@ class Tracer:
                 tid, status = os.waitpid(-1, _WALL | _WNOTHREAD)
             except ChildProcessError:
                 return
-            if os.WIFSTOPPED(status):
-                self._stopped(tid, os.WSTOPSIG(status), status >> 16)
-            else:
-                self._ended(tid, os.waitstatus_to_exitcode(status))
+            self._take(tid, status)
+
+    def _take(self, tid: int, status: int) -> None:
+        if os.WIFSTOPPED(status):
+            self._stopped(tid, os.WSTOPSIG(status), status >> 16)
+        else:
+            self._ended(tid, os.waitstatus_to_exitcode(status))
 
     def _stopped(self, tid: int, number: int, event: int) -> None:
         if tid not in self._threads:
@@ -109,9 +113,16 @@ class Tracer:
             self._born(tid, self._message(tid), thread=event == lib.VGPU_EVENT_CLONE)
         elif event == lib.VGPU_EVENT_EXEC:
             self._executed(tid, self._message(tid))
+        elif event == lib.VGPU_EVENT_SECCOMP:
+            other = ffi.new("int *")
+            if lib.vgpu_observe_enter(tid, other):
+                self._take(tid, other[0])
+                return
         elif event == lib.VGPU_EVENT_STOP and number in _STOPPING:
             lib.vgpu_observe_listen(tid)
             return
+        elif not event and self._started.filtered:
+            lib.vgpu_observe_restart(tid)
         # ESRCH, if it was killed while it was stopped: its end is reported next.
         lib.vgpu_observe_continue(tid, 0 if event else number)
 

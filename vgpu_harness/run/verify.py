@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vgpu_harness._wire import lib
+from vgpu_harness.run.bypass import REMEDY
 from vgpu_harness.run.program import Program
 from vgpu_harness.run.result import Run
 from vgpu_harness.run.shimless import without_shims
@@ -38,14 +39,19 @@ def mapped_shims(run: Run) -> tuple[str, ...]:
     return tuple(entry for entry in run.preload if entry in paths or _identity(entry) in identities)
 
 
-def why_not_mapped(run: Run, program: Program) -> str | None:
+def why_not_mapped(run: Run, program: Program, *, shows_static: bool = False) -> str | None:
     """Why no shim ever was in the run, in words; None if one was, or nothing was to be preloaded.
 
     Without the auditor, or in a trace that was full, a shim that is mapped may leave no record; then only what ld.so
     says counts.
     """
-    if not run.preload or program.static or mapped_shims(run):
+    if not run.preload or (program.static and shows_static) or mapped_shims(run):
         return None
+    if program.static:
+        return (
+            "is a static program: no dynamic linker runs in it, so nothing was preloaded, and what it looked at "
+            f"bypassed the shims; {REMEDY}"
+        )
     if any(record.kind == Kind.INIT and record.library != Library.AUDIT for record in run.trace.records):
         return None
     recorded = run.audit and not run.trace.dropped
@@ -91,4 +97,5 @@ def find_out(run: Run, program: Program, *, shows_static: bool = False) -> Run:
     if shows_static:
         static = {(process.pid, image.program) for process in run.processes for image in process.images if image.static}
         bare = tuple(shimless for shimless in bare if (shimless.pid, shimless.program) not in static)
-    return replace(run, findings=tuple(findings), without_shims=bare, unmapped=why_not_mapped(run, program))
+    unmapped = why_not_mapped(run, program, shows_static=shows_static)
+    return replace(run, findings=tuple(findings), without_shims=bare, unmapped=unmapped)
