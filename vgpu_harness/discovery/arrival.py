@@ -9,6 +9,7 @@ from pathlib import Path
 from vgpu_harness.discovery.evidence import Evidence
 from vgpu_harness.discovery.facts import File
 from vgpu_harness.discovery.stages import Outcome, holds, stops
+from vgpu_harness.discovery.wrapper import why_not_by_dlopen, wrapper_evidence
 from vgpu_harness.trace import Kind, Library, Record
 
 SHIM_FILE = "libvgpu-cuda.so"
@@ -110,10 +111,12 @@ def _cannot_arrive(e: Evidence, evidence: list[str]) -> Outcome:
         remedy = f"Put {SHIM_FILE} into LD_PRELOAD"
         remedy += ", or a link libcuda.so.1 to it into a directory in which the client searches."
     return stops(
-        f"The shim was never mapped, as it cannot arrive: {why}, and there is no libcuda.so link to it in {where}.",
+        f"The shim was never mapped, as it cannot arrive: {why}, and there is no libcuda.so link to it in {where}"
+        f"{why_not_by_dlopen(e)}.",
         remedy,
         *evidence,
         f"no delivered libcuda.so file in {where}",
+        *wrapper_evidence(e),
     )
 
 
@@ -169,17 +172,61 @@ def _not_serving(e: Evidence, evidence: list[str]) -> Outcome | None:
         )
     denied = denials(e, Library.CUDA, e.deciders)
     if denied and not any(r.result == 0 for r in e.calls("cuInit")):
-        early = denied[-1].inputs[0] == TOO_EARLY
-        what = "too early" if early else "not an application"
         return stops(
-            f"The process gate of the shim denied the client as {what}: {denied[-1].text}.",
-            "Let the client ask again later, or start with a smaller gate.calls_before."
-            if early
-            else "Take the program's name out of the gate's deny list, or put it into its allow list.",
+            f"The process gate of the shim denied the client as {_what(denied[-1])}: {denied[-1].text}.",
+            _mend(denied[-1]),
             *evidence,
             f"trace: gate: {denied[-1].text}",
         )
-    return None
+    return _not_seen(e, evidence)
+
+
+def _what(denial: Record) -> str:
+    return "too early" if denial.inputs[0] == TOO_EARLY else "not an application"
+
+
+def _mend(denial: Record) -> str:
+    if denial.inputs[0] == TOO_EARLY:
+        return "Let the client ask again later, or start with a smaller gate.calls_before."
+    return "Take the rule that names it out of the gate's deny list, or put the program into its allow list."
+
+
+def _not_seen(e: Evidence, evidence: list[str]) -> Outcome | None:
+    """The files of the GPU were not there for a client that looked for them first, and then called no driver."""
+    denied = denials(e, Library.SYSCALL, e.deciders)
+    if not denied or any(r.pid in e.deciders for r in e.of_kind(Kind.CALL, Library.CUDA)):
+        return None
+    last = denied[-1]
+    answered = _answered_without_gate(e, last.pid)
+    cause = f"The process gate of the file shim denied the client as {_what(last)}: {last.text}"
+    remedy = _mend(last)
+    if answered:
+        asked = f"{answered[0].name} of {answered[0].text}"
+        cause += (
+            f". But {asked} was answered without asking it: the client could open a file of the GPU that other calls "
+            "did not find, and never called the driver"
+        )
+        remedy = f"Ask the gate before every kind of file call, or before none of them (gate.before_gate). {remedy}"
+    else:
+        cause += ", so it found no file of the GPU, and never called the driver"
+    return stops(
+        f"{cause}.",
+        remedy,
+        *evidence,
+        f"trace: gate: {last.text}, {len([r for r in denied if r.pid == last.pid])} times",
+        *[f"trace: {r.name} of {r.text} was answered" for r in answered[:3]],
+    )
+
+
+def _answered_without_gate(e: Evidence, pid: int) -> list[Record]:
+    """The file calls of process `pid` that were answered before the file shim's gate had said ready."""
+    ready = min((r.time_ns for r in e.of_kind(Kind.GATE, Library.SYSCALL) if r.pid == pid and r.inputs[:1] == (READY,)),
+                default=None)  # fmt: skip
+    return [
+        r
+        for r in e.of_kind(Kind.CALL, Library.SYSCALL)
+        if r.pid == pid and r.result == 0 and (ready is None or r.time_ns < ready)
+    ]
 
 
 def _seen(e: Evidence) -> list[str]:

@@ -30,6 +30,7 @@ class File(_Fact):
     ``real`` is the path behind all links; ``identity`` its device and inode, by which the dynamic linker tells whether
     it has a file already. ``problem`` says why it cannot be loaded. ``role`` is what it stands in for, by its exports.
     ``delivered``: it is one of the files that the host's delivery put in the client's way, not another driver library.
+    ``wraps_dlopen``: it exports dlopen; where it is preloaded, that one is called in the place of libc's.
     """
 
     path: str
@@ -39,6 +40,7 @@ class File(_Fact):
     soname: str | None = None
     role: Role | None = None
     delivered: bool = False
+    wraps_dlopen: bool = False
 
 
 class Resolution(_Fact):

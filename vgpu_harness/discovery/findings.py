@@ -79,7 +79,7 @@ def _dropped(e: Evidence) -> Iterator[str]:
 def _gate(e: Evidence) -> Iterator[str]:
     if not e.answers_cuda:
         return
-    for library in (Library.CUDA, Library.NVML):
+    for library in (Library.CUDA, Library.NVML, Library.SYSCALL):
         for denial in denials(e, library, e.seekers):
             yield f"The process gate of the {library.name} shim denied a call of the client: {denial.text}."
     for refused in e.of_kind(Kind.REFUSED):

@@ -38,15 +38,16 @@ def _defined(path: str, names: Iterable[str]) -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
-def _content(path: str, _unchanged: tuple[int, ...]) -> tuple[ElfFacts, str | None, Role | None]:
-    """What a library says of itself, its problem, its role; asked once for a file that stays as it is."""
+def _content(path: str, _unchanged: tuple[int, ...]) -> tuple[ElfFacts, str | None, Role | None, bool]:
+    """What a library says of itself, its problem, its role, has it a dlopen? Asked once for an unchanged file."""
     elf = read_elf(path)
     if not elf.is_native:
-        return elf, f"is of the wrong ELF class or machine ({elf.bits}-bit {elf.machine})", None
+        return elf, f"is of the wrong ELF class or machine ({elf.bits}-bit {elf.machine})", None, False
     if not elf.is_dynamic:
-        return elf, "is not a dynamic library", None
-    defined = _defined(path, [name for name, _ in _ROLES])
-    return elf, None, next((role for name, role in _ROLES if name in defined), None)
+        return elf, "is not a dynamic library", None, False
+    defined = _defined(path, [*(name for name, _ in _ROLES), "dlopen"])
+    role = next((role for name, role in _ROLES if name in defined), None)
+    return elf, None, role, "dlopen" in defined
 
 
 def read_library(path: str) -> Library:
@@ -54,7 +55,7 @@ def read_library(path: str) -> Library:
     try:
         status, real = Path(path).stat(), str(Path(path).resolve())
         unchanged = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        elf, problem, role = _content(real, unchanged)
+        elf, problem, role, wraps = _content(real, unchanged)
     except FileNotFoundError:
         return Library(File(path=path, problem=MISSING))
     except OSError as error:
@@ -62,7 +63,9 @@ def read_library(path: str) -> Library:
     except ShimError as error:
         return Library(File(path=path, problem=f"cannot be loaded ({str(error).partition(': ')[2] or error})"))
     identity = (status.st_dev, status.st_ino)
-    file = File(path=path, real=real, identity=identity, soname=elf.soname, role=role, problem=problem)
+    file = File(
+        path=path, real=real, identity=identity, soname=elf.soname, role=role, problem=problem, wraps_dlopen=wraps
+    )
     return Library(file, elf if problem is None else None)
 
 

@@ -9,6 +9,9 @@ from vgpu_harness.errors import ShimError
 SHIMS = ("exec", "syscall", "cuda", "nvml", "audit")
 """Short names of the shims, in the order in which they are preloaded; the last is for LD_AUDIT."""
 
+VARIANTS = ("early", "dlopen")
+"""What shims have had that ours have not: a start-up in a constructor, a wrapper of dlopen; only some hosts ask."""
+
 CUDALIBS = ("libcudart.so.12", "libcudart.so.13", "libcublas.so.12", "libcublas.so.13")
 """File names of the stand-ins for NVIDIA's CUDA runtime and cuBLAS; the dynamic linker finds them, nothing preloads."""
 
@@ -49,6 +52,23 @@ def available() -> dict[str, Path]:
     """The shims that are built, by short name, in the order of `SHIMS`."""
     found = {name: _installed("lib", f"libvgpu-{name}.so") for name in SHIMS}
     return {name: path for name, path in found.items() if path is not None}
+
+
+def variant_path(name: str) -> Path:
+    """The built library of a variant.
+
+    Args:
+        name: one of `VARIANTS`.
+
+    Raises:
+        ShimError: there is none of that name, or it is not built.
+    """
+    if name not in VARIANTS:
+        raise ShimError(f"{name!r}: is not the name of a variant; known are {', '.join(VARIANTS)}")
+    path = _installed("lib", f"libvgpu-{name}.so")
+    if path is None:
+        raise ShimError(f"libvgpu-{name}.so: is not in this installation of vgpu_harness; {_REBUILD}")
+    return path
 
 
 def cudalib_path(name: str) -> Path:

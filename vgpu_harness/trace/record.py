@@ -41,6 +41,7 @@ class Library(_Named):
     EXEC = lib.VGPU_LIBRARY_EXEC
     AUDIT = lib.VGPU_LIBRARY_AUDIT
     CUDALIBS = lib.VGPU_LIBRARY_CUDALIBS
+    DLOPEN = lib.VGPU_LIBRARY_DLOPEN
 
 
 @dataclass(frozen=True, slots=True)
