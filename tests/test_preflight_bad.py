@@ -1,32 +1,17 @@
 """Preflight on libraries that are bad on purpose: each is not safe, for the right reason; ours and an empty one are."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.compile import compile_library
+from support.preflight import AT_START, FEW, NO_WRITE, chosen, open_folder, plain_once, put
 
 from vgpu_harness.host import Host
+from vgpu_harness.preflight import check
 from vgpu_harness.preflight.check import BOOT, preflight
-from vgpu_harness.preflight.programs import PROGRAMS, Program
+from vgpu_harness.preflight.programs import Program
 from vgpu_harness.preflight.report import Report
 from vgpu_harness.shims import shim_path
-
-FEW = tuple(program for program in PROGRAMS if program.name in {"start", "loaded", "cat", "shell"})
-"""Programs that every machine has; without a shell profile, so that each takes some milliseconds."""
-
-AT_START = """#include <stdio.h>
-#include <stdlib.h>
-#include <sys/types.h>
-#include <signal.h>
-#include <unistd.h>
-__attribute__((constructor)) static void start(void)
-{
-    %s
-}
-"""
 
 OPEN = """#include <errno.h>
 #include <string.h>
@@ -39,31 +24,18 @@ int open(const char *path, int flags, ...)
 }
 """
 
-TWO_LINES = """#include <unistd.h>
-#include <string.h>
-ssize_t write(int descriptor, const void *data, size_t size);
-ssize_t write(int descriptor, const void *data, size_t size)
-{
-    (void)descriptor, (void)data;
-    return (ssize_t)size;
-}
-"""
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may search, as a deployed library's; that of pytest is closed."""
-    with tempfile.TemporaryDirectory(prefix="vgpu-libraries-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    """Where every user may read a library."""
+    with open_folder() as place:
+        yield place
 
 
-def put(folder: Path, name: str, source: str, *flags: str) -> Path:
-    """Compiles a library and puts it where everybody may read it."""
-    place = folder / name
-    shutil.copy(compile_library(source, name, *flags), place)
-    place.chmod(0o755)
-    return place
+@pytest.fixture(autouse=True)
+def _plain_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed alone: what programs do without libraries is the same in all tests."""
+    monkeypatch.setattr(check, "try_programs", plain_once)
 
 
 def tried(*libraries: Path, programs: tuple[Program, ...] = FEW, timeout: float = 5.0) -> Report:
@@ -122,7 +94,7 @@ def test_a_call_that_is_broken_is_not_safe(folder: Path) -> None:
 
 def test_lost_output_is_not_safe(folder: Path) -> None:
     """A library that lets output vanish, with every exit status as it was, is found by the missing lines."""
-    report = tried(put(folder, "libwrite.so", TWO_LINES))
+    report = tried(put(folder, "libwrite.so", NO_WRITE))
     (found,) = [step for step in report.failed if step.name == "cat"]
     assert found.reason.startswith("stdout is not what it is")
     assert any(line.startswith("-root:") for line in found.evidence)
@@ -183,13 +155,38 @@ def test_an_empty_library_is_safe_and_is_seen(folder: Path) -> None:
     }
 
 
-def test_a_library_that_is_not_loaded_does_not_pass(folder: Path) -> None:
-    """A library of which the loader takes another file's place is told as not loaded: silence is not safety."""
-    library = put(folder, "libempty.so", "extern int nothing;")
-    link = folder / "libother.so"
-    link.symlink_to(library)
-    (found,) = tried(library, link).failed
-    assert (found.name, found.libraries) == ("loaded", (str(link),))
+HIDES = """#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int open(const char *path, int flags, ...);
+int open(const char *path, int flags, ...)
+{
+    return (int)syscall(SYS_openat, AT_FDCWD, strstr(path, "maps") ? "/proc/version" : path, flags, 0600);
+}
+"""
+
+
+def test_a_library_that_is_not_seen_in_memory_does_not_pass(folder: Path) -> None:
+    """A library that no memory map shows is told as not loaded: silence is not safety."""
+    library = put(folder, "libhides.so", HIDES)
+    (found,) = tried(library).failed
+    assert (found.name, found.libraries) == ("loaded", (str(library),))
+
+
+def test_a_library_may_be_named_by_a_link(folder: Path) -> None:
+    """A link, as /usr/lib64/libx.so.1 mostly is one, and a link in a linked folder, stand for what they lead to."""
+    (folder / "real").mkdir(mode=0o755)
+    put(folder / "real", "libempty.so", "extern int nothing;")
+    (folder / "libempty.so.1").symlink_to("real/libempty.so")
+    (folder / "linked").symlink_to(folder / "real")
+    (folder / "real" / "libempty.so.2").symlink_to("libempty.so")
+    for path in (folder / "libempty.so.1", folder / "linked" / "libempty.so.2"):
+        report = tried(path, programs=chosen("start", "loaded"))
+        assert (report.verdict, [step.name for step in report.steps]) == ("safe", ["readable", "start", "loaded"])
+    (folder / "real").chmod(0o700)
+    (found,) = tried(folder / "libempty.so.1", programs=chosen("start")).failed
+    assert (found.name, found.evidence) == ("readable", (f"{folder}/real: mode 700",))
 
 
 def test_our_shims_are_safe_under_every_condition() -> None:

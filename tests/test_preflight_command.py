@@ -1,6 +1,8 @@
 """The command, and what it says: verdicts, exit status, text and JSON."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.compile import compile_library
+from support.preflight import plain_once
 
 from vgpu_harness import cli
+from vgpu_harness.preflight import check
 from vgpu_harness.preflight.check import BOOT, STEPS
 from vgpu_harness.preflight.report import Report, Step, render
 
@@ -35,6 +39,7 @@ def library() -> Iterator[Path]:
 
 def called(*words: str, monkeypatch: pytest.MonkeyPatch) -> Result:
     """The command, through the group: what it raises becomes a message and an exit status there."""
+    monkeypatch.setattr(check, "try_programs", plain_once)
     monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, "preflight"))
     return CliRunner().invoke(cli.vgpu_harness, ["preflight", *words])
 
@@ -55,7 +60,7 @@ def test_not_safe_is_1_with_library_program_step_evidence_and_remedy(
     library.write_bytes(data[:4] + b"\1" + data[5:])
     text = called(str(library), *QUICK, monkeypatch=monkeypatch)
     assert text.exit_code == 1
-    assert "failed    start (as deployed): a library cannot be loaded\n" in text.output
+    assert "failed    start, loaded (as deployed): a library cannot be loaded\n" in text.output
     assert f"library:  {library}\n" in text.output
     assert "evidence: ld.so: " in text.output
     assert "remedy:   give a library for this machine" in text.output
@@ -72,6 +77,8 @@ def test_not_safe_is_1_with_library_program_step_evidence_and_remedy(
     [
         (["/nonexistent/lib.so"], "/nonexistent/lib.so: is not a file; name a shared library"),
         (["/tmp/a b.so"], "ld.so splits /etc/ld.so.preload at white space and colons"),
+        (["/usr/$LIB/a.so"], "ld.so takes $ for the start of $LIB, $ORIGIN or $PLATFORM; name the file itself"),
+        (["/usr/lib"], "/usr/lib: is not a file; name a shared library"),
         (["LIB", "--without", "nothing"], "there is no step 'nothing'; the steps are: readable, systemd, start"),
         (["LIB", "--host", "/nonexistent"], "/nonexistent"),
         ([], "name libraries, or give --shims"),
@@ -82,6 +89,18 @@ def test_wrong_usage_is_2(library: Path, words: list[str], message: str, monkeyp
     result = called(*(str(library) if word == "LIB" else word for word in words), monkeypatch=monkeypatch)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_no_room_is_2_and_told_with_a_remedy(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full file system under TMPDIR is a message, and no traceback."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(check, "conditions", full)
+    result = called(str(library), *QUICK, monkeypatch=monkeypatch)
+    assert result.exit_code == 2
+    assert "no place for images and traces: No space left on device; make room there" in result.output
 
 
 def test_a_machine_without_namespaces_is_2_and_told_what_is_needed(library: Path) -> None:
@@ -124,4 +143,6 @@ def test_the_last_line_is_the_verdict() -> None:
     ]
     assert render(Report((), (passed, less), ("cron",))).endswith("safe to deploy (not tried: cron, perl)")
     assert render(Report((), (passed, step("cat", "failed")))).endswith("not safe to deploy: /a.so")
+    alike = render(Report((), (step("cat", "failed"), step("cat", "failed")))).splitlines()
+    assert alike[0] == "failed    cat, cat (as deployed): reason of cat"
     assert render(Report((), (passed,)), every=True).startswith("passed    as deployed: start (reason of start)\n")

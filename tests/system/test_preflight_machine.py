@@ -68,6 +68,22 @@ __attribute__((constructor)) static void start(void)
 }
 """
 
+# A user's program that he may not look into: debuggers, core dumps and /proc/self are closed to him.
+ONLY_FOR_USERS = """#include <sys/prctl.h>
+__attribute__((constructor)) static void start(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+}
+"""
+
+# The field's mistake that no program shows which is started by a good one: rights that are no longer to be had.
+NO_NEW_RIGHTS = """#include <sys/prctl.h>
+__attribute__((constructor)) static void start(void)
+{
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def setting() -> Setting:
@@ -127,8 +143,10 @@ def test_an_empty_library_is_safe(setting: Setting, folder: Path) -> None:
         (ONLY_IN_THE_SANDBOX, {"ssh login"}),
         (ONLY_SET_USER_ID, {"set-user-ID"}),
         (ONLY_IN_A_CLOSED_SERVICE, {BOOT}),
+        (ONLY_FOR_USERS, {"state of a user"}),
+        (NO_NEW_RIGHTS, {"state", "state of a user", "set-user-ID"}),
     ],
-    ids=["systemd", "sandbox", "set-user-id", "closed service"],
+    ids=["systemd", "sandbox", "set-user-id", "closed service", "users", "rights"],
 )
 def test_what_harms_one_program_alone_is_found(setting: Setting, folder: Path, source: str, steps: set[str]) -> None:
     """Harm that no simple program shows is found by the one step that is there for it."""

@@ -1,9 +1,27 @@
 """`vgpu-harness preflight`: are libraries safe in /etc/ld.so.preload?"""
 
+import contextlib
 import json
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def _tidy_end() -> Iterator[None]:
+    """Lets a signal that ends this process be an exception, so that what lies in /tmp is removed; nohup is heeded."""
+    heard = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.command("preflight")
@@ -38,7 +56,7 @@ def command(
     The machine itself is not touched. As root everything is tried; an ordinary user learns what is not safe.
 
     Exit status: 0 if they are safe to deploy; 1 if they are not, or if that is not known, as something vital could not
-    be tried; 2 if something was wrong before the start.
+    be tried; 2 if something was wrong before the start; 128 and its number if a signal has ended it.
     """
     from vgpu_harness.host import Host
     from vgpu_harness.preflight.check import preflight
@@ -53,6 +71,7 @@ def command(
     if not chosen:
         raise click.UsageError("name libraries, or give --shims")
     described = None if host is None else Host.load(host)
-    report = preflight(chosen, without=without, host=described, timeout=timeout)
+    with _tidy_end():
+        report = preflight(chosen, without=without, host=described, timeout=timeout)
     click.echo(json.dumps(report.to_json(), indent=1) if as_json else render(report, every=every))
     ctx.exit(0 if report.verdict == SAFE else 1)

@@ -1,5 +1,6 @@
 """Preflight: are these libraries safe in the /etc/ld.so.preload of a machine like this one?"""
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -12,9 +13,10 @@ from vgpu_harness.host import Host
 from vgpu_harness.preflight import judge
 from vgpu_harness.preflight.boot import SYSTEMD, boot
 from vgpu_harness.preflight.conditions import AS_DEPLOYED, Condition, conditions, under
-from vgpu_harness.preflight.enclosure import visible
+from vgpu_harness.preflight.enclosure import followed, visible
 from vgpu_harness.preflight.programs import FIRST, PROGRAMS, Program
 from vgpu_harness.preflight.report import Report, Step
+from vgpu_harness.preflight.stage import HANGS
 from vgpu_harness.preflight.trial import PRELOAD_FILE, SYSTEM_PATH, Boot, Outcome, Setting, try_programs
 
 PathLike = str | os.PathLike[str]
@@ -44,6 +46,8 @@ def checked(libraries: Iterable[PathLike]) -> list[str]:
                 f"{path!r}: ld.so splits {PRELOAD_FILE} at white space and colons, and ends a line at '#'; "
                 "use a path without them"
             )
+        if "$" in path:
+            raise RunError(f"{path!r}: ld.so takes $ for the start of $LIB, $ORIGIN or $PLATFORM; name the file itself")
         if not os.path.isfile(path):  # noqa: PTH113 - Path's raises where folders cannot be searched
             raise ShimError(f"{path}: is not a file; name a shared library")
     return paths
@@ -66,15 +70,14 @@ class _Checker:
         self.plain: list[dict[str, Outcome]] = []
         self.plain_boot: Boot | None = None
         self.no_boot: str | None = None
+        self.given_up: str | None = None
 
     def run(self, found: list[Condition]) -> None:
         """Everything: without the libraries, and under each condition."""
         usable = self._without()
         for condition in found:
-            dead = next((step for step in self.steps if step.name == FIRST and step.verdict == "failed"), None)
-            if dead is not None:
-                reason = f"no program starts with the libraries ({dead.condition})"
-                self.steps.append(Step("all", condition.name, "not run", reason))
+            if self.given_up is not None:
+                self.steps.append(Step("all", condition.name, "not run", self.given_up))
                 continue
             self._under(condition, usable)
 
@@ -93,7 +96,7 @@ class _Checker:
         self.plain = [try_programs(self.setting, here, self.timeout) for _ in range(2)]
         usable = []
         for program in here:
-            outcome = self.plain[0].get(program.name, Outcome("no program starts"))
+            outcome = self.plain[0].get(program.name, Outcome(f"{FIRST} fails, or {HANGS} programs hang"))
             reason = judge.unusable(program, outcome)
             if reason is None and program.name in self.plain[1]:
                 usable.append(program)
@@ -120,23 +123,51 @@ class _Checker:
     def _under(self, condition: Condition, usable: list[Program]) -> None:
         setting = under(self.setting, condition)
         tried = try_programs(setting.with_libraries(self.libraries), usable, self.timeout)
-        troubled = {}
-        for program in usable:
-            if program.name not in tried:
-                self._not_run(program.name, f"no program starts with the libraries ({condition.name})", condition.name)
-                continue
-            found = self._trouble(program, tried[program.name])
-            if found is not None:
-                troubled[program.name] = (program, found)
+        untried = [program for program in usable if program.name not in tried]
+        if untried:
+            what = "no program starts" if len(tried) == 1 else f"{HANGS} programs hang"
+            self.given_up = f"{what} with the libraries ({condition.name})"
+            for program in untried:
+                self._not_run(program.name, self.given_up, condition.name)
+        troubled, changed = self._troubled([each for each in usable if each.name in tried], tried), []
+        if troubled:
+            changed = self._unsteady([each for each, _ in troubled.values() if each.check != "changes"])
+        if changed:
+            again = try_programs(setting.with_libraries(self.libraries), changed, self.timeout)
+            tried |= again
+            troubled = {name: both for name, both in troubled.items() if name not in again}
+            troubled |= self._troubled([program for program in changed if program.name in again], again)
         self._blame(troubled, setting)
         for program in (each for each in usable if each.name in tried):
             if program.name in troubled:
                 self._failed(program.name, condition.name, troubled[program.name][1])
             else:
                 reason = judge.remark(program, [each[program.name] for each in self.plain], tried[program.name])
-                self.steps.append(Step(program.name, condition.name, "passed", reason, vital=program.vital))
+                step = Step(program.name, condition.name, "passed", reason, vital=program.vital)
+                self.steps.append(replace(step, noticed=bool(reason) and program.check == "changes"))
         if self.with_boot and self.no_boot is None and self.plain_boot is not None:
             self._boot_under(condition, setting)
+
+    def _troubled(self, programs: list[Program], tried: dict[str, Outcome]) -> dict[str, tuple[Program, judge.Trouble]]:
+        found = {program.name: (program, self._trouble(program, tried[program.name])) for program in programs}
+        return {name: (program, trouble) for name, (program, trouble) in found.items() if trouble is not None}
+
+    def _unsteady(self, programs: list[Program]) -> list[Program]:
+        """Which programs have come to do something else without the libraries, too: a machine does not stand still.
+
+        What they do now is what they are compared to from now on.
+        """
+        now = try_programs(self.setting, programs, self.timeout) if programs else {}
+        changed = [
+            each
+            for each in programs
+            if each.name in now
+            and judge.unusable(each, now[each.name]) is None
+            and self._trouble(each, now[each.name], []) is not None
+        ]
+        if changed:
+            self.plain = [{**plain, **try_programs(self.setting, changed, self.timeout)} for plain in self.plain]
+        return changed
 
     def _trouble(self, program: Program, outcome: Outcome, libraries: list[str] | None = None) -> judge.Trouble | None:
         plain = [outcomes[program.name] for outcomes in self.plain]
@@ -194,7 +225,8 @@ def _readable(libraries: Sequence[str]) -> Step:
     """Whether every user can load the libraries: a program of one who cannot says so on stderr at each start."""
     closed: dict[str, str] = {}
     for path in libraries:
-        for place in (Path(path), *Path(path).parents):
+        places = [Path(place) for place in followed(path)]
+        for place in (*places, *(folder for each in places for folder in each.parents)):
             wanted = stat.S_IXOTH if place.is_dir() else stat.S_IROTH
             if not place.stat().st_mode & wanted:
                 closed[path] = f"{place}: mode {stat.S_IMODE(place.stat().st_mode):o}"
@@ -234,10 +266,17 @@ def preflight(
     unknown = [name for name in unwanted if name not in STEPS]
     if unknown:
         raise RunError(f"there is no step {unknown[0]!r}; the steps are: {', '.join(STEPS)}")
-    with tempfile.TemporaryDirectory(prefix="vgpu-preflight-") as name:
-        place = Path(name)
-        place.chmod(0o755)
-        found = conditions(paths, place, host or Host())
+    with contextlib.ExitStack() as stack:
+        try:
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="vgpu-preflight-"))
+            place = Path(name)
+            place.chmod(0o755)
+            found = conditions(paths, place, host or Host())
+        except OSError as error:
+            raise RunError(
+                f"{error.filename or tempfile.gettempdir()}: no place for images and traces: {error.strerror}; "
+                "make room there, or let TMPDIR name another folder"
+            ) from error
         base = setting or Setting()
         base = replace(base, keep=(*base.keep, name, *visible(paths)))
         chosen = [program for program in programs if program.name not in unwanted]

@@ -12,6 +12,7 @@ Set-user-ID programs work. bubblewrap cannot make this: it always sets "no new r
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -43,8 +44,15 @@ PLACES = ("/dev", "/run", "/tmp")  # noqa: S108 - the enclosure's own
 """Folders that are empty in the enclosure, but for what is kept."""
 
 _OVERLAID = ("/etc", "/var")
+CHANGED = "/run/vgpu-preflight/changed"
+"""Inside: what was changed in these lies here, in folders of their names; what was removed is a device 0:0 here."""
+
 _CLOSED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi")
 """Parts of /proc that root may write to by the number of its user alone."""
+
+_MOST_PROCESSES = 4096
+_LINKS = 40
+"""So many links the kernel follows; path_resolution(7)."""
 
 _NAMESPACES = (
     "allow namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
@@ -72,6 +80,8 @@ class Warden:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         status = os.waitpid(self.pid, 0)[1]
+        while not (os.WIFEXITED(status) or os.WIFSIGNALED(status)):  # it had let itself be traced
+            status = os.waitpid(self.pid, 0)[1]
         for root, name in self._groups:
             group.remove_tree(root, name)
             os.close(root)
@@ -99,6 +109,7 @@ def make(keep: Iterable[str], *, with_group: bool = False) -> Warden | None:
     if not is_root:
         _write_maps("self", f"0 {uid} 1", f"0 {gid} 1", may_setgroups=False)
     master, slave = os.openpty()
+    os.set_blocking(master, False)
     cgroup, no_cgroup = group.own_group() if with_group else (None, "none was asked for")
     ready, mapped = os.pipe(), os.pipe()
     pid = os.fork()
@@ -137,6 +148,8 @@ def _inside(libc: ctypes.CDLL, keep: Iterable[str], slave: int, ready: int, mapp
     step(libc.unshare(_NEWNS), "make a mount namespace", _NAMESPACES)
     step(libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "make mounts private", "")
     _mount_all(libc, keep, slave)
+    if not os.statvfs("/").f_flag & os.ST_RDONLY or os.stat("/etc").st_dev == os.stat("/").st_dev:  # noqa: PTH116
+        raise NotEnteredError(errno.EBUSY, "the file systems are not what was mounted; nothing is started")
     os.write(ready, b"m")
     if os.read(mapped, 1) != b"c":
         os._exit(1)
@@ -148,6 +161,11 @@ def _inside(libc: ctypes.CDLL, keep: Iterable[str], slave: int, ready: int, mapp
     os.close(mapped)
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+    # A library may start processes, and take memory, without end: these are the limit, and the first to be killed then.
+    allowed = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = _MOST_PROCESSES if allowed == resource.RLIM_INFINITY else min(allowed, _MOST_PROCESSES)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    Path("/proc/self/oom_score_adj").write_text("1000")
     # The parent's death would not be heard any more: the change of users has cleared it.
     step(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "end with the parent", "")
     os.chdir("/")
@@ -163,9 +181,11 @@ def _mount_all(libc: ctypes.CDLL, keep: Iterable[str], slave: int) -> None:
         ctypes.c_long(len(attributes)),
     )  # fmt: skip
     step(answer, "make the file systems read-only", "Linux 5.12 or a newer one can (mount_setattr)")
-    _overlay(libc)
+    changed = _overlay(libc)
     for place in PLACES:
         tmpfs(libc, place, f"mode={'1777' if place == '/tmp' else '755'},size=64m")  # noqa: S108
+    bind(libc, changed, CHANGED, is_folder=True)
+    step(libc.mount(None, CHANGED.encode(), None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY, None), f"close {CHANGED}", "")
     for path, descriptor in nodes.items():
         bind(libc, descriptor, path, is_folder=False)
     os.close(slave)
@@ -180,17 +200,22 @@ def _mount_all(libc: ctypes.CDLL, keep: Iterable[str], slave: int) -> None:
         bind(libc, descriptor, path, is_folder=os.path.isdir(f"/proc/self/fd/{descriptor}"))  # noqa: PTH112
 
 
-def _overlay(libc: ctypes.CDLL) -> None:
-    """/etc and /var as they are; what is changed there lies in memory, below a /tmp that is covered afterwards."""
+def _overlay(libc: ctypes.CDLL) -> int:
+    """/etc and /var as they are; what is changed there lies in memory, below a /tmp that is covered afterwards.
+
+    Returns:
+        A descriptor of the folder with what is changed.
+    """
     scratch = "/tmp"  # noqa: S108
     tmpfs(libc, scratch, "mode=755,size=256m")
     for place in _OVERLAID:
         name = place.strip("/")
-        for part in ("upper", "work"):
-            Path(scratch, f"{name}-{part}").mkdir()
-        options = f"lowerdir={place},upperdir={scratch}/{name}-upper,workdir={scratch}/{name}-work"
+        for part in ("changed", "work"):
+            Path(scratch, part, name).mkdir(parents=True)
+        options = f"lowerdir={place},upperdir={scratch}/changed/{name},workdir={scratch}/work/{name}"
         answer = libc.mount(b"overlay", place.encode(), b"overlay", _MS_NODEV, options.encode())
         step(answer, f"overlay {place}", "the kernel needs overlayfs (modprobe overlay)")
+    return opened(f"{scratch}/changed")
 
 
 def _furnish(libc: ctypes.CDLL) -> None:
@@ -230,7 +255,15 @@ def _write_maps(process: str, users: str, groups: str, *, may_setgroups: bool) -
 def visible(paths: Sequence[str]) -> list[str]:
     """Which folders or files have to be kept, so that libraries and what lies beside them ($ORIGIN) can be read."""
     kept = []
-    for path in paths:
+    for path in (place for each in paths for place in followed(each)):
         folder = str(Path(path).parent)
         kept.append(path if folder in {"/", *PLACES} else folder)
     return kept
+
+
+def followed(path: str) -> list[str]:
+    """A path, and those to which it is a link, one after another."""
+    found = [path]
+    while os.path.islink(found[-1]) and len(found) <= _LINKS:  # noqa: PTH114 - no error where nobody may look
+        found.append(os.path.abspath(Path(found[-1]).parent / Path(found[-1]).readlink()))  # noqa: PTH100
+    return found

@@ -23,6 +23,7 @@ class Step:
             known which.
         remedy: what to change.
         vital: where it was not run, nothing is known.
+        noticed: it passed, and yet the reason is always told.
     """
 
     name: str
@@ -33,13 +34,14 @@ class Step:
     libraries: tuple[str, ...] = ()
     remedy: str = ""
     vital: bool = True
+    noticed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
         return {
             "step": self.name, "condition": self.condition, "verdict": self.verdict, "reason": self.reason,
             "evidence": list(self.evidence), "libraries": list(self.libraries), "remedy": self.remedy,
-            "vital": self.vital,
+            "vital": self.vital, "noticed": self.noticed,
         }  # fmt: skip
 
 
@@ -90,15 +92,25 @@ def render(report: Report, *, every: bool = False) -> str:
     """The answer as text: what failed and what was not run; with `every`, what passed too."""
     lines = _passed(report) if every else []
     lines.extend(f"not run   {step.name}: {step.reason}" for step in report.not_run)
-    for step in report.failed:
-        lines.append(f"failed    {step.name} ({step.condition}): {step.reason}")
+    for step, names in _alike(report.failed):
+        lines.append(f"failed    {', '.join(names)} ({step.condition}): {step.reason}")
         lines += [f"          {'library:':<10}{path}" for path in step.libraries]
         lines += [f"          {'evidence:':<10}{line}" for line in step.evidence]
         lines.append(f"          {'remedy:':<10}{step.remedy}")
+    lines += [f"noticed   {step.name} ({step.condition}): {step.reason}" for step in report.steps if step.noticed]
     passed = sum(step.verdict == "passed" for step in report.steps)
     lines.append(f"{passed} passed, {len(report.failed)} failed, {len(report.not_run)} not run")
     lines.append(_conclusion(report))
     return "\n".join(lines)
+
+
+def _alike(steps: list[Step]) -> list[tuple[Step, list[str]]]:
+    """Steps that failed alike, of each kind the first one, with the names of all."""
+    found: dict[tuple[object, ...], tuple[Step, list[str]]] = {}
+    for step in steps:
+        alike = (step.condition, step.reason, step.evidence, step.libraries, step.remedy)
+        found.setdefault(alike, (step, []))[1].append(step.name)
+    return list(found.values())
 
 
 def _passed(report: Report) -> list[str]:

@@ -1,14 +1,16 @@
 """One job in an enclosure of its own: `python -P -m vgpu_harness.preflight.stage`, a JSON job on stdin.
 
-The job's keys: `keep` (paths to show), `files` (path: text, written inside), `copies` (path: file outside whose bytes
-are written there), `environment`, `programs` (see `_Watched`), `first` (a program; if it fails, no other is tried), and
-`init` (null, or `command`, `done`, `report`, `seconds`: what becomes process 1 after the programs' place is furnished,
-which file tells that it is done, which file to read then).
+The job's keys: `parent` (the process that gives the job, with which this one ends), `keep` (paths to show), `files`
+(path: text, written inside), `copies` (path: file outside whose bytes are written there), `environment`, `programs`
+(see `_Watched`), `first` (a program; if it fails, no other is tried), and `init` (null, or `command`, `done`, `report`,
+`seconds`: what becomes process 1 after the programs' place is furnished, which file tells that it is done, which file
+to read then).
 
 Answers are JSON lines on stdout, one a program, or one of the init. Exit status 125: no enclosure; stderr says why.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -29,7 +31,13 @@ KEPT_OUTPUT = 1 << 18
 CROWD = 400
 """So many processes at once, and it is ended: a library that starts programs, which load it, never comes to an end."""
 
+HANGS = 3
+"""So many programs that hang, and no other is tried: each takes its whole time."""
+
 _TICK = 0.02
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def _say(answer: dict[str, Any]) -> None:
@@ -71,6 +79,7 @@ class _Watched:
             raise RuntimeError("the streams of a program are pipes")
         self._streams = {self._child.stdout.fileno(): bytearray(), self._child.stderr.fileno(): bytearray()}
         open_streams = set(self._streams)
+        counted = 0.0
         ended = os.pidfd_open(self._child.pid)
         try:
             while True:
@@ -83,7 +92,8 @@ class _Watched:
                 spent = time.monotonic() - began
                 if ended in ready and not set(ready) & open_streams:
                     return
-                if not ready:
+                if spent > counted + _TICK:
+                    counted = spent
                     self.crowd = max(self.crowd, sum(name.isdigit() for name in os.listdir("/proc")))  # noqa: PTH208
                 self.stayed = alive is not None and spent > alive
                 self.timed_out = spent > limit and not self.stayed
@@ -148,11 +158,19 @@ def _inside(job: dict[str, Any], copies: dict[str, bytes]) -> None:
             os.dup2(console, stream)
         os.closerange(3, 1 << 10)
         os.execve(job["init"]["command"][0], job["init"]["command"], job["environment"])  # noqa: S606
+    hung = 0
     for program in job["programs"]:
         answer = _try(program, job["environment"])
         _say(answer)
-        if program["name"] == job["first"] and (answer["missing"] or answer["status"] != 0):
+        hung += bool(answer.get("timed_out"))
+        if hung == HANGS or (program["name"] == job["first"] and (answer["missing"] or answer["status"] != 0)):
             return
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; one that lets itself be traced is reported when it stops, too."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    return found is not None and found.si_code in {os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED}
 
 
 def _outside(warden: enclosure.Warden, job: dict[str, Any]) -> int:
@@ -164,13 +182,13 @@ def _outside(warden: enclosure.Warden, job: dict[str, Any]) -> int:
     root = Path(f"/proc/{warden.pid}/root")
     log, began, done, ended = bytearray(), time.monotonic(), False, False
     while not (done or ended) and time.monotonic() - began < job["init"]["seconds"]:
-        ended = os.waitid(os.P_PID, warden.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        ended = _has_ended(warden.pid)
         done = os.path.exists(f"{root}{job['init']['done']}")  # noqa: PTH110 - no error where nobody may look
         if not select.select([warden.console], [], [], _TICK)[0]:
             continue
         try:
             log += os.read(warden.console, 1 << 12)
-        except OSError:  # nobody has it open at the moment
+        except OSError:  # nobody has it open at the moment, or it was hung up after select(2) had seen something
             time.sleep(_TICK)
     seconds = time.monotonic() - began
     report = ""
@@ -184,10 +202,20 @@ def _outside(warden: enclosure.Warden, job: dict[str, Any]) -> int:
     return 0
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent does, or when it is told to; main ends the enclosure then."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(_TERMINATED)
+
+
 def main() -> int:
     """The program; it is two processes after the first lines, and only the one outside comes back."""
     job = json.load(sys.stdin)
+    _end_with(job["parent"])
     copies = {path: Path(source).read_bytes() for path, source in job["copies"].items()}
+    warden = None
     try:
         warden = enclosure.make(job["keep"], with_group=job["init"] is not None)
         if warden is not None:
@@ -201,6 +229,11 @@ def main() -> int:
         sys.stderr.write(f"{error.strerror}\n")
         sys.stderr.flush()
         os._exit(REFUSED)
+    except SystemExit:
+        if warden is not None:
+            with contextlib.suppress(ChildProcessError):  # it had been ended already
+                warden.end()
+        os._exit(_TERMINATED)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

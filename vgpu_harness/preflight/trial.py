@@ -17,6 +17,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _REFUSED = 125
 _SLACK = 60.0
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Setting:
         basic = {"PATH": SYSTEM_PATH, "HOME": "/root", "LC_ALL": "C", "TERM": "dumb"}
         return {
             "keep": self.keep, "environment": {**basic, **self.environment}, "files": dict(self.files),
-            "copies": dict(self.copies), "programs": [], "first": FIRST, "init": None,
+            "copies": dict(self.copies), "parent": os.getpid(), "programs": [], "first": FIRST, "init": None,
         }  # fmt: skip
 
 
@@ -149,15 +150,29 @@ def _answers(job: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
     # A program's own limits are kept inside; this one is for an enclosure that hangs as a whole.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LD_")}
     command = [sys.executable, "-P", "-m", "vgpu_harness.preflight.stage"]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(job), capture_output=True, text=True, timeout=seconds + _SLACK, check=False,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise RunError(f"the enclosure did not end in {error.timeout:.0f} s; give a shorter --timeout") from error
-    if done.returncode != 0:
-        reason = done.stderr.strip() or f"exit status {done.returncode}"
-        hint = "" if done.returncode == _REFUSED else " (this is a fault of vgpu-harness)"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,
+    ) as stage:  # fmt: skip
+        try:
+            stdout, stderr = stage.communicate(json.dumps(job), seconds + _SLACK)
+        except subprocess.TimeoutExpired as error:
+            _end(stage)
+            raise RunError(f"the enclosure did not end in {error.timeout:.0f} s; give a shorter --timeout") from error
+        except BaseException:
+            _end(stage)
+            raise
+    if stage.returncode != 0:
+        reason = stderr.strip() or f"exit status {stage.returncode}"
+        hint = "" if stage.returncode == _REFUSED else " (this is a fault of vgpu-harness)"
         raise RunError(f"no enclosure can be made: {reason}{hint}; preflight needs root, or user namespaces")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def _end(stage: "subprocess.Popen[str]") -> None:
+    """Ends an enclosure by its stage, which tidies up; at once, if it does not answer."""
+    stage.terminate()
+    try:
+        stage.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        stage.kill()
