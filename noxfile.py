@@ -1,10 +1,12 @@
 """The sessions of this project; `nox -l` is their table of contents."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -27,6 +29,18 @@ HEADERS = {
     "NEWEST": ("nvidia-cuda-runtime==13.5.37", "nvidia-nvml-dev==13.5.37"),
     "12_9": ("nvidia-cuda-runtime-cu12==12.9.79", "nvidia-nvml-dev-cu12==12.9.79"),
 }
+# Programs that behave the same with the shims as without, and Debian's packages of them; see tests/unnoticed.
+DEBIAN_PROGRAMS = {
+    "as": "binutils", "bc": "bc", "bzip2": "bzip2", "cmake": "cmake", "column": "bsdextrautils", "curl": "curl",
+    "ed": "ed", "file": "file", "g++": "g++", "gcc": "gcc", "gdb": "gdb", "git": "git", "gpgv": "gpgv",
+    "groff": "groff-base", "jq": "jq", "less": "less", "lsof": "lsof", "lz4": "lz4", "m4": "m4", "make": "make",
+    "msgfmt": "gettext", "node": "nodejs", "openssl": "openssl", "patch": "patch", "pkg-config": "pkg-config",
+    "ps": "procps", "rsync": "rsync", "sqlite3": "sqlite3", "ssh-keygen": "openssh-client", "strace": "strace",
+    "systemctl": "systemd", "tclsh": "tcl", "unzip": "unzip", "vim": "vim", "wget": "wget", "xxd": "xxd",
+    "xz": "xz-utils", "zip": "zip", "zstd": "zstd",
+}  # fmt: skip
+# Debian 12's Python with its own tests, in packages that fit together.
+DEBIAN_PYTHON = ["python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libpython3.11-testsuite"]
 NOBODY = 65534
 PROFILE = "ci" if "CI" in os.environ else "default"
 
@@ -51,11 +65,9 @@ def tests(session: nox.Session) -> None:
     _pytest(session, *session.posargs)
 
 
-@nox.session(default=False)
-def tests_user(session: nox.Session) -> None:
-    """The same tests as an ordinary user, from a wheel, outside of the checkout."""
-    if os.geteuid() != 0:
-        session.error("you are an ordinary user: `nox -s tests` is this session")
+@contextlib.contextmanager
+def _ordinary_user(session: nox.Session) -> Iterator[tuple[Path, list[str]]]:
+    """A folder of nobody's with the tests and this package from a wheel, and what starts a program as nobody there."""
     as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     # root's own Python may lie in root's home, where nobody else may look.
     python = next(
@@ -73,18 +85,30 @@ def tests_user(session: nox.Session) -> None:
         for file in ("pyproject.toml", "conftest.py", "README.md", PINS):
             shutil.copy(file, place)
         session.run("chown", "-R", f"{NOBODY}:{NOBODY}", name, external=True)
-        env = ["env", f"HOME={name}", f"TMPDIR={name}"]
-        venv = str(place / "venv")
-        session.run(*as_user, *env, python, "-m", "venv", venv, external=True)
+        in_place = [*as_user, "env", f"HOME={name}", f"TMPDIR={name}"]
+        venv = place / "venv"
+        session.run(*in_place, python, "-m", "venv", str(venv), external=True)
         wheel = next(place.glob("*.whl"))
         pip = [f"{venv}/bin/python", "-m", "pip", "install", "-q", "-c", str(place / PINS)]
-        session.run(*as_user, *env, *pip, *TEST, str(wheel), external=True)
+        session.run(*in_place, *pip, *TEST, str(wheel), external=True)
         with session.chdir(name):
-            session.run(
-                *as_user, *env, f"{venv}/bin/python", "-m", "pytest", "-n", "2", "-p", "no:cacheprovider",
-                f"--hypothesis-profile={PROFILE}", *session.posargs,
-                external=True,
-            )  # fmt: skip
+            yield place, in_place
+
+
+def _pytest_as_user(session: nox.Session, place: Path, in_place: list[str], *args: str) -> None:
+    session.run(
+        *in_place, f"{place / 'venv'}/bin/python", "-m", "pytest", "-n", "2", "-p", "no:cacheprovider",
+        f"--hypothesis-profile={PROFILE}", *args, external=True,
+    )  # fmt: skip
+
+
+@nox.session(default=False)
+def tests_user(session: nox.Session) -> None:
+    """The same tests as an ordinary user, from a wheel, outside of the checkout."""
+    if os.geteuid() != 0:
+        session.error("you are an ordinary user: `nox -s tests` is this session")
+    with _ordinary_user(session) as (place, in_place):
+        _pytest_as_user(session, place, in_place, *session.posargs)
 
 
 @nox.session
@@ -199,6 +223,45 @@ def preflight(session: nox.Session) -> None:
     files = {"openssh-server": "sbin/sshd", "cron": "sbin/cron", "libwrap0": "libwrap.so.0"}
     session.env["VGPU_PREFLIGHT_PROGRAMS"] = str(_debian(session, "daemons", "main", files))
     session.run("pytest", "tests/system", *session.posargs)
+
+
+def _debian_python(session: nox.Session) -> Path:
+    """A folder with Debian's Python and its tests, unpacked; a second run of the session finds it."""
+    kept = Path(session.cache_dir).absolute() / "debian-python"
+    if not kept.exists():
+        fresh = Path(tempfile.mkdtemp(prefix="python-", dir=kept.parent))
+        with session.chdir(fresh):
+            session.run("apt-get", "-q", "download", *DEBIAN_PYTHON, external=True, silent=True)
+        for package in sorted(fresh.glob("*.deb")):
+            session.log(package.name)
+            session.run("dpkg-deb", "-x", str(package), str(fresh), external=True, silent=True)
+            package.unlink()
+        fresh.chmod(0o755)
+        fresh.rename(kept)  # in one step: what is there is whole
+    return kept
+
+
+@nox.session(default=False)
+def unnoticed(session: nox.Session) -> None:
+    """CPython's own tests and a hundred command lines do the same with the shims as without; docs/unnoticed.md."""
+    _apt(session, **DEBIAN_PROGRAMS)
+    libraries = {
+        "libjemalloc2": "libjemalloc.so.2",
+        "libtcmalloc-minimal4": "libtcmalloc_minimal.so.4",
+        "libmimalloc2.0": "libmimalloc.so.2.0",
+    }
+    found = {"ALLOCATORS": _debian(session, "allocators", "main", libraries), "PYTHON": _debian_python(session)}
+    # Three at once on two cores: most of the time, these tests wait.
+    args = ["-n", "3", "--dist=worksteal", "tests/unnoticed", *session.posargs]
+    if os.geteuid() != 0:
+        _install(session)
+        session.env.update({f"VGPU_UNNOTICED_{name}": str(folder) for name, folder in found.items()})
+        _pytest(session, *args)
+        return
+    with _ordinary_user(session) as (place, in_place):
+        for name, folder in found.items():  # the checkout may lie where nobody may look
+            session.env[f"VGPU_UNNOTICED_{name}"] = str(shutil.copytree(folder, place / name, symlinks=True))
+        _pytest_as_user(session, place, in_place, *args)
 
 
 @nox.session(default=False)
