@@ -164,6 +164,11 @@ class TestChain:
         assert len(told) == 16
 
 
+def settled(text: str) -> list[str]:
+    """The lines without the terminals and the shared memory below /dev, which come and go meanwhile."""
+    return [line for line in text.splitlines() if not line.startswith(("/pts/", "/shm/"))]
+
+
 class TestConstructors:
     @pytest.mark.parametrize(
         ("source", "words"),
@@ -196,5 +201,5 @@ class TestConstructors:
         run = machine.run(idle, *words)
         expected = machine.run(program, *words)
         assert (run.returncode, run.stderr) == (0, "")
-        assert run.stdout == expected.stdout
+        assert settled(run.stdout) == settled(expected.stdout)
         assert "nvidia" in run.stdout or "vendor" in run.stdout or "10de" in run.stdout or "statfs" in run.stdout
