@@ -27,14 +27,14 @@ int mkdir(const char *path, mode_t mode) {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_the_same_results(name: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_the_same_results(name: str, near_the_root: Path, record_property: Callable[[str, object], None]) -> None:
     """Each test of CPython's passes, fails or is skipped with the shims as it does without.
 
     Where one does not, the part is run again, without and with. Results that change without the shims are the
     test's own; all that differed once is named at the end of the session.
     """
     require_an_ordinary_user()
-    part = Part(name, tmp_path)
+    part = Part(name, near_the_root)
     plain, shimmed = part.plain(), part.shimmed()
     assert len(plain) >= 5, plain
     ends = Counter(plain.values())
@@ -49,10 +49,10 @@ def test_the_same_results(name: str, tmp_path: Path, record_property: Callable[[
         assert not {test: (two, second[test]) for test, two in first.items() if test in second and test not in flaky}
 
 
-def test_a_disturbance_is_noticed(tmp_path: Path) -> None:
+def test_a_disturbance_is_noticed(near_the_root: Path) -> None:
     """A library behind the shims that loses mkdir's errno changes results, and the same comparison says which."""
     require_an_ordinary_user()
-    part = Part("test_tempfile", tmp_path)
+    part = Part("test_tempfile", near_the_root)
     careless = compile_library(CARELESS, "libcareless.so")
     found = differing(part.plain(), part.shimmed(LD_PRELOAD=str(careless)))
     assert found["test.test_tempfile.TestMkdtemp.test_collision_with_existing_directory"] == ("passed", "error")
