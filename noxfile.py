@@ -79,6 +79,7 @@ def _ordinary_user(session: nox.Session) -> Iterator[tuple[Path, list[str]]]:
     session.install("-c", PINS, "build", "uv")
     with tempfile.TemporaryDirectory(prefix="vgpu-user-") as name:
         place = Path(name)
+        place.chmod(0o755)  # preflight asks whether every user may read the libraries there
         session.run("python", "-m", "build", "--installer", "uv", "--wheel", "--outdir", name, silent=True)
         for folder in ("tests", "docs", "csrc"):
             shutil.copytree(folder, place / folder)

@@ -87,7 +87,10 @@ class Machine:
             for name in sorted(files):
                 path = Path(directory, name)
                 digest.update(f"{path} {path.lstat().st_mtime_ns}".encode())
-                digest.update(os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes())
+                if path.is_symlink():
+                    digest.update(os.fsencode(path.readlink()))
+                elif os.access(path, os.R_OK):  # some of sysfs are for writing alone
+                    digest.update(path.read_bytes())
         return digest.hexdigest()
 
 

@@ -63,9 +63,9 @@ static long refusal(struct vgpu_file_call *call, enum vgpu_change change) {
         }
     }
     long missing = vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)call->target, (long)&facts, AT_SYMLINK_NOFOLLOW, 0, 0);
-    if (missing == 0 && ending == IS_NAME_AND_SLASH && !S_ISDIR(facts.st_mode) &&
-        (change == VGPU_CHANGE_REMOVE || change == VGPU_CHANGE_REMOVE_DIRECTORY)) {
-        return -ENOTDIR;
+    /* Before anybody's rights are looked at (do_unlinkat; do_rmdir asks for them first). */
+    if (missing == 0 && ending == IS_NAME_AND_SLASH && change == VGPU_CHANGE_REMOVE) {
+        return S_ISDIR(facts.st_mode) ? -EISDIR : -ENOTDIR;
     }
     switch (change) {
     case VGPU_CHANGE_CREATE:
