@@ -23,6 +23,18 @@ static void one_stat(void) {
     struct stat facts;
     stat(path, &facts);
 }
+/* More paths than the shim remembers: `path` with a number behind it. */
+static void next_stat(void) {
+    enum { PATHS = 4096, LONGEST = 64 };
+    static char paths[PATHS][LONGEST];
+    static unsigned int at;
+    struct stat facts;
+    char *next = paths[at++ % PATHS];
+    if (next[0] == '\0') {
+        snprintf(next, LONGEST, "%s%u", path, at);
+    }
+    stat(next, &facts);
+}
 static void one_access(void) {
     access(path, R_OK);
 }
@@ -65,6 +77,7 @@ static const struct {
 } calls[] = {
     {"open+close", open_close},
     {"stat", one_stat},
+    {"stat of the next", next_stat},
     {"access", one_access},
     {"read", one_read},
     {"pread", one_pread},

@@ -35,12 +35,20 @@ WHOLE = {
 STUBBED = {
     "open": (4_000_000, "/etc/hostname"),
     "stat": (4_000_000, "/etc/hostname"),
+    "stat of the next": (1_000_000, "/etc/hostname"),
     "access": (4_000_000, "/etc/hostname"),
     "fopen": (4_000_000, "/etc/hostname"),
     "opendir": (4_000_000, "/etc"),
 }
-PATHS = {"/etc/hostname": "/etc/hostname", "/sys (other)": "/sys/class/net", "relative": "files.txt"}
-"""Kinds of path that are none of the tree: another first component, one to be looked up, no first component."""
+PATHS = {
+    "/etc": "/etc/hostname",
+    "/srv": "/srv/hostname",
+    "/sys (other)": "/sys/devices/system/cpu/cpu0/topology/core_id",
+    "/proc (other)": "/proc/self/stat",
+    "/dev (other)": "/dev/null",
+    "relative": "files.txt",
+}
+"""Kinds of path that are none of the tree: by their first component, whose first letter the tree has or has not."""
 
 
 def compiled(place: Path, source: str, *flags: str) -> Path:

@@ -32,7 +32,8 @@ def empty(shim: Path, place: Path) -> Path:
     source.write_text(
         "".join(f"int {name}(void) {{ return -1; }}\n" for name in sorted(elf.exported) if name.isidentifier())
     )
-    flags = ["-shared", "-fPIC", "-O2", "-w", "-fno-builtin", "-Wl,-z,now", "-Wl,-z,relro"]
+    flags = ["-shared", "-fPIC", "-O2", "-w", "-fno-builtin", "-nostartfiles", "-Wl,-z,now", "-Wl,-z,relro"]
+    flags += ["-Wl,-z,noseparate-code"]
     subprocess.run(["cc", *flags, f"-Wl,-soname,{elf.soname}", "-o", target, source], check=True)
     return target
 

@@ -39,10 +39,17 @@ const char *vgpu_cuda_name_of(const void *function);
     CUresult vgpu_from_##name(struct vgpu_process *process, uint64_t caller VGPU_AND parameters);
 #include "cuda/cuda.def"
 
-/* What cuGetProcAddress answers, in the list's order: the exported functions. In a module without exports (the tests')
- * these are its vgpu_call_ functions. */
+enum vgpu_cuda_entry {
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) VGPU_CUDA_ENTRY_##name,
+#include "cuda/cuda.def"
+    VGPU_CUDA_ENTRIES,
+};
+
+/* What cuGetProcAddress answers for name i: the exported function. In a module without exports (the tests') it is its
+ * vgpu_call_ function. A switch and not a table of addresses, which ld.so would have to fill in at the start of every
+ * program (benchmarks/start.py). */
 typedef void (*vgpu_cuda_function)(void);
-extern const vgpu_cuda_function vgpu_cuda_functions[];
+vgpu_cuda_function vgpu_cuda_function_at(uint32_t i);
 #endif
 
 #endif

@@ -101,8 +101,13 @@ static CUresult unmodelled(struct vgpu_call *call, ...) {
 #include "cuda/cuda.def"
 
 /* Weak: libvgpu-cuda.so has its exported functions instead. */
-extern const vgpu_cuda_function vgpu_cuda_functions[] __attribute__((weak));
-const vgpu_cuda_function vgpu_cuda_functions[] = {
-#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) (vgpu_cuda_function) vgpu_call_##name,
+__attribute__((weak)) vgpu_cuda_function vgpu_cuda_function_at(uint32_t i) {
+    switch (i) {
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
+    case VGPU_CUDA_ENTRY_##name:                                                                                       \
+        return (vgpu_cuda_function)vgpu_call_##name;
 #include "cuda/cuda.def"
-};
+    default:
+        return NULL;
+    }
+}

@@ -2,30 +2,27 @@
  * have an error to print. */
 #include "cuda/model.h"
 
-static const struct {
-    CUresult code;
-    const char *name;
-    const char *text;
-} codes[] = {
-#define VGPU_CUDA_CODE(name, number, text) {name, #name, text},
+static const char *name_or_text(CUresult error, int want_name) {
+    switch (error) {
+#define VGPU_CUDA_CODE(name, number, text)                                                                             \
+    case name:                                                                                                         \
+        return want_name ? #name : (text);
 #include "cuda/errors.def"
-};
-
-enum { CODES = sizeof(codes) / sizeof(codes[0]) };
+    default:
+        return NULL;
+    }
+}
 
 static CUresult answer(struct vgpu_call *call, CUresult error, int want_name, const char **pStr) {
     if (pStr == NULL) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    *pStr = NULL;
-    for (uint32_t i = 0; i < CODES; i++) {
-        if (codes[i].code == error) {
-            *pStr = want_name ? codes[i].name : codes[i].text;
-            call->event.text = *pStr;
-            return CUDA_SUCCESS;
-        }
+    *pStr = name_or_text(error, want_name);
+    if (*pStr == NULL) {
+        return CUDA_ERROR_INVALID_VALUE;
     }
-    return CUDA_ERROR_INVALID_VALUE;
+    call->event.text = *pStr;
+    return CUDA_SUCCESS;
 }
 
 CUresult vgpu_cuGetErrorString(struct vgpu_process *process, struct vgpu_call *call, CUresult error,

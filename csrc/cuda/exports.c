@@ -16,7 +16,13 @@
     extern __typeof__(name) vgpu_own_##name __attribute__((alias(#name), visibility("hidden")));
 #include "cuda/cuda.def"
 
-const vgpu_cuda_function vgpu_cuda_functions[] = {
-#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) (vgpu_cuda_function) vgpu_own_##name,
+vgpu_cuda_function vgpu_cuda_function_at(uint32_t i) {
+    switch (i) {
+#define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs)                                              \
+    case VGPU_CUDA_ENTRY_##name:                                                                                       \
+        return (vgpu_cuda_function)vgpu_own_##name;
 #include "cuda/cuda.def"
-};
+    default:
+        return NULL;
+    }
+}

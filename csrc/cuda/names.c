@@ -38,7 +38,7 @@ int vgpu_cuda_since(uint32_t i) {
 
 const char *vgpu_cuda_name_of(const void *function) {
     for (uint32_t i = 0; i < ENTRIES; i++) {
-        if ((const void *)vgpu_cuda_functions[i] == function) {
+        if ((const void *)vgpu_cuda_function_at(i) == function) {
             return entries[i].name;
         }
     }

@@ -85,7 +85,7 @@ CUresult vgpu_cuGetProcAddress_v2(struct vgpu_process *process, struct vgpu_call
     uint32_t found = 0;
     int twin = (flags & VGPU_PROC_PER_THREAD_STREAM) != 0 && has_twin(symbol);
     int status = find(process, symbol, cudaVersion, twin, &found);
-    *pfn = status == VGPU_PROC_SUCCESS ? (void *)vgpu_cuda_functions[found] : NULL;
+    *pfn = status == VGPU_PROC_SUCCESS ? (void *)vgpu_cuda_function_at(found) : NULL;
     if (symbolStatus != NULL) {
         *symbolStatus = status;
         vgpu_call_output(call, symbolStatus, sizeof(*symbolStatus));

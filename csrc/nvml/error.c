@@ -2,21 +2,19 @@
  */
 #include "nvml/model.h"
 
+static const char *text_of(nvmlReturn_t result) {
+    switch (result) {
+#define VGPU_NVML_CODE(name, number, text)                                                                             \
+    case name:                                                                                                         \
+        return text;
+#include "nvml/errors.def"
+    default:
+        return "Unknown Error";
+    }
+}
+
 const char *vgpu_nvmlErrorString(struct vgpu_process *process, struct vgpu_call *call, nvmlReturn_t result) {
     (void)process;
-    static const struct {
-        nvmlReturn_t code;
-        const char *text;
-    } codes[] = {
-#define VGPU_NVML_CODE(name, number, text) {name, text},
-#include "nvml/errors.def"
-    };
-    const char *text = "Unknown Error";
-    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        if (codes[i].code == result) {
-            text = codes[i].text;
-        }
-    }
-    call->event.text = text;
-    return text;
+    call->event.text = text_of(result);
+    return call->event.text;
 }

@@ -17,7 +17,7 @@
     type vgpu_export_##name parameters
 
 #define IS_OF_TREE(name, at, path)                                                                                     \
-    (SELDOM(vgpu_file_maybe(at, path)) && vgpu_file_is_of_tree(VGPU_FILE_##name, at, path))
+    (SELDOM(vgpu_file_maybe_new(at, path)) && vgpu_file_is_of_tree(VGPU_FILE_##name, at, path))
 
 /* What the real function says, unless that is nothing, and the tree has it by a link. */
 #define OR_LINKED(type, name, arguments)                                                                               \

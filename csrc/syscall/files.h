@@ -39,9 +39,15 @@ struct vgpu_file_call {
     char target[PATH_MAX];         /* where the tree has it */
 };
 
-/* Bit N: a path whose first component starts with a byte of value N modulo 64 may be of the tree. All ones until the
- * host image is known. */
+/* Bit vgpu_file_first(...): a path whose first component begins so may be of the tree. All ones until the host image is
+ * known. */
 extern uint64_t vgpu_file_candidates;
+
+/* Of two bytes, as /srv and /data are to differ from /sys and /dev; /usr and other usual directories do, too. 0: the
+ * root. */
+static inline unsigned int vgpu_file_first(const char *first) {
+    return first[0] == '\0' ? 0 : ((unsigned char)first[0] * 7U + (unsigned char)first[1]) & 63;
+}
 
 /* st_dev of the tree, 0 until the host image is known or where it has no device. */
 extern uint64_t vgpu_file_tree_dev;
@@ -66,11 +72,17 @@ static inline int vgpu_file_maybe(int at, const char *path) {
         do {
             first++;
         } while (first[0] == '/' || (first[0] == '.' && first[1] == '/'));
-        if ((candidates >> ((unsigned char)first[0] & 63) & 1) != 0) {
+        if ((candidates >> vgpu_file_first(first) & 1) != 0) {
             return 1;
         }
     }
     return vgpu_spelling_is_odd(at, path);
+}
+
+/* The same, and 0 for those that have been looked up before and lie elsewhere: what a program asks for again and again.
+ */
+static inline int vgpu_file_maybe_new(int at, const char *path) {
+    return vgpu_file_maybe(at, path) && (path[0] != '/' || !vgpu_elsewhere_has(path));
 }
 
 /* Is this what a stat of some file of the tree's file system answers? It may be a device's, then. */

@@ -1,6 +1,7 @@
 #include "syscall/known.h"
 
 uint64_t vgpu_known[1 << VGPU_KNOWN_BITS];
+uint64_t vgpu_elsewhere[1 << VGPU_ELSEWHERE_BITS];
 uint64_t vgpu_known_seed;
 
 void vgpu_known_forget(void) {
@@ -33,4 +34,9 @@ int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind ki
     }
     uint64_t hash = hash_of(directory, length, kind);
     return __atomic_load_n(&vgpu_known[vgpu_known_slot(hash)], __ATOMIC_RELAXED) == hash;
+}
+
+void vgpu_elsewhere_add(const char *path) {
+    uint64_t hash = vgpu_elsewhere_hash(path);
+    __atomic_store_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], hash, __ATOMIC_RELAXED);
 }

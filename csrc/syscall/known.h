@@ -16,14 +16,18 @@ enum vgpu_known_kind {
     VGPU_KNOWN_NO_LINK = 2, /* this path, absolute and normal, is not a link itself */
 };
 
-enum { VGPU_KNOWN_BITS = 10, VGPU_PAGE_SIZE = 4096, VGPU_CHUNK = 16 };
+enum { VGPU_KNOWN_BITS = 10, VGPU_ELSEWHERE_BITS = 9, VGPU_PAGE_SIZE = 4096, VGPU_CHUNK = 16 };
 
 extern uint64_t vgpu_known[1 << VGPU_KNOWN_BITS];
+extern uint64_t vgpu_elsewhere[1 << VGPU_ELSEWHERE_BITS];
 extern uint64_t vgpu_known_seed;
 
 void vgpu_known_forget(void);
 void vgpu_known_add(const char *directory, size_t length, enum vgpu_known_kind kind);
 int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind kind);
+
+/* `path`, as it is spelled, begins as paths of the tree do, and is not one: /dev/null, /sys/class/net. */
+void vgpu_elsewhere_add(const char *path);
 
 /* Reads past the end of a text, never past its page: no fault, but a sanitizer would call it one. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -49,6 +53,45 @@ VGPU_UNCHECKED static inline uint64_t vgpu_known_hash(const char *text, size_t l
            last * UINT64_C(0xe7037ed1a0b428db);
 }
 
+/* 1: a chunk that begins here, and the byte behind it, may reach into the next page. */
+static inline int vgpu_is_at_page_end(const char *at) {
+    return ((uintptr_t)at & (VGPU_PAGE_SIZE - 1)) > VGPU_PAGE_SIZE - VGPU_CHUNK - 1;
+}
+
+/* Of all the bytes of a path, as a path of the tree that is taken for another would be looked up on the machine: the
+ * halves of a chunk are multiplied, and the product is folded, as wyhash does. 0: it cannot be read in chunks. */
+VGPU_UNCHECKED static inline uint64_t vgpu_elsewhere_hash(const char *path) {
+    uint64_t hash = __atomic_load_n(&vgpu_known_seed, __ATOMIC_RELAXED);
+    uint64_t salt = UINT64_C(0x9e3779b97f4a7c15);
+    unsigned int ends;
+    do {
+        if (vgpu_is_at_page_end(path)) {
+            return 0;
+        }
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)path);
+        ends = (unsigned int)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+        if (ends != 0) {
+            const __m128i places = _mm_set_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+            bytes = _mm_and_si128(bytes, _mm_cmplt_epi8(places, _mm_set1_epi8((char)__builtin_ctz(ends))));
+        }
+        unsigned __int128 product = (uint64_t)_mm_cvtsi128_si64(bytes) ^ salt;
+        product *= (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(bytes, bytes)) ^ UINT64_C(0xd6e8feb86659fd93);
+        hash ^= (uint64_t)product ^ (uint64_t)(product >> 64);
+        salt += UINT64_C(0xa0761d6478bd642f);
+        path += VGPU_CHUNK;
+    } while (ends == 0);
+    return hash;
+}
+
+static inline int vgpu_elsewhere_slot(uint64_t hash) {
+    return (int)((hash ^ hash >> 29) >> (64 - VGPU_ELSEWHERE_BITS));
+}
+
+static inline int vgpu_elsewhere_has(const char *path) {
+    uint64_t hash = vgpu_elsewhere_hash(path);
+    return hash != 0 && __atomic_load_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], __ATOMIC_RELAXED) == hash;
+}
+
 static inline int vgpu_known_slot(uint64_t hash) {
     return (int)((hash ^ hash >> 29) >> (64 - VGPU_KNOWN_BITS));
 }
@@ -61,7 +104,7 @@ VGPU_UNCHECKED static inline int vgpu_spelling_is_odd(int directory, const char 
     unsigned int ends;
     const char *at = path;
     do {
-        if (((uintptr_t)at & (VGPU_PAGE_SIZE - 1)) > VGPU_PAGE_SIZE - VGPU_CHUNK - 1) {
+        if (vgpu_is_at_page_end(at)) {
             return 1;
         }
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);

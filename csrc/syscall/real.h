@@ -33,7 +33,7 @@ enum vgpu_file_function {
 };
 
 struct vgpu_file_row {
-    const char *name;
+    char name[40];  /* the longest has 32 */
     uint8_t family; /* enum vgpu_family */
     uint8_t before; /* 1: served before the gate on every host */
     uint8_t number; /* 1: it answers -1 on failure, 0: NULL */

@@ -425,6 +425,18 @@ static int may_enter(const struct vgpu_image *image, const char *path) {
     return 0;
 }
 
+/* Can no link on the way of this absolute path lead into the tree? */
+static int is_plain(const char *path, const struct outline *outline) {
+    const char *first = skip_slashes(path);
+    return outline->directory == 0 || component_is(first, "sys") || (component_is(first, "proc") && !is_magic(path));
+}
+
+int vgpu_spelling_is_settled(const char *path) {
+    struct outline outline = outline_of(path);
+    return !outline.parents &&
+           (is_plain(path, &outline) || vgpu_known_has(path, outline.directory, VGPU_KNOWN_OUTSIDE));
+}
+
 enum vgpu_spelling vgpu_spelling_find(const struct vgpu_image *image, int directory, const char *path, char *out,
                                       size_t size, const struct vgpu_path **entry) {
     if (image == NULL || path == NULL || path[0] == '\0') {
@@ -438,8 +450,7 @@ enum vgpu_spelling vgpu_spelling_find(const struct vgpu_image *image, int direct
         if (found != 0) {
             return found > 0 ? VGPU_SPELLING_TREE : VGPU_SPELLING_NO_ROOM;
         }
-        const char *first = skip_slashes(path);
-        if (length == 0 || component_is(first, "sys") || (component_is(first, "proc") && !is_magic(path))) {
+        if (is_plain(path, &outline)) {
             return VGPU_SPELLING_REAL;
         }
     }

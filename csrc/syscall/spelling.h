@@ -21,6 +21,10 @@ enum vgpu_spelling {
 enum vgpu_spelling vgpu_spelling_find(const struct vgpu_image *image, int directory, const char *path, char *out,
                                       size_t size, const struct vgpu_path **entry);
 
+/* 1: `path`, which is absolute and which vgpu_spelling_find has found to be real, will be found so again, until
+ * vgpu_known_forget. */
+int vgpu_spelling_is_settled(const char *path);
+
 /* 1: `path` leads into the tree for a function that follows links, also by one that is the whole of `path`. `host`, if
  * not NULL, is set to the host's path of what is there, without such a link. Always costs system calls. */
 int vgpu_spelling_follow(const struct vgpu_image *image, int directory, const char *path, char *host, size_t size);

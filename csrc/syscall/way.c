@@ -12,8 +12,8 @@ const struct vgpu_image *vgpu_file_image(struct vgpu_process *process) {
     return __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2 ? process->image : NULL;
 }
 
-static uint64_t first_bytes(const struct vgpu_image *image) {
-    uint64_t bytes = 0;
+static uint64_t candidates_of(const struct vgpu_image *image) {
+    uint64_t candidates = 0;
     if (image == NULL) {
         return 0;
     }
@@ -23,9 +23,13 @@ static uint64_t first_bytes(const struct vgpu_image *image) {
         if (path[1] == '\0') {
             return UINT64_MAX;
         }
-        bytes |= (uint64_t)1 << ((unsigned char)path[1] & 63);
+        candidates |= (uint64_t)1 << vgpu_file_first(path + 1);
+        if (path[2] == '\0' || path[2] == '/') {
+            const char alone[2][2] = {{path[1], '\0'}, {path[1], '/'}};
+            candidates |= (uint64_t)1 << vgpu_file_first(alone[0]) | (uint64_t)1 << vgpu_file_first(alone[1]);
+        }
     }
-    return bytes | 1; /* and the root itself, for whose descriptor the paths of the tree are relative ones */
+    return candidates | 1; /* and the root itself, for whose descriptor the paths of the tree are relative ones */
 }
 
 struct vgpu_process *vgpu_file_self(void) {
@@ -36,7 +40,7 @@ struct vgpu_process *vgpu_file_self(void) {
             vgpu_near_note_here(process->image);
             __atomic_store_n(&vgpu_file_tree_dev, vgpu_path_tree_dev(process->image), __ATOMIC_RELAXED);
         }
-        __atomic_store_n(&vgpu_file_candidates, first_bytes(process->image), __ATOMIC_RELAXED);
+        __atomic_store_n(&vgpu_file_candidates, candidates_of(process->image), __ATOMIC_RELAXED);
     }
     return process;
 }
@@ -65,9 +69,12 @@ int vgpu_file_is_of_tree(enum vgpu_file_function function, int at, const char *p
         return 1;
     }
     uint8_t family = vgpu_file_rows[function].family;
-    if ((family == VGPU_FAMILY_OPEN || family == VGPU_FAMILY_OPENDIR) && (vgpu_file_near & VGPU_NEAR_ABOVE) == 0 &&
-        vgpu_path_leads_to(image, path)) {
-        vgpu_near_note_bits(VGPU_NEAR_ABOVE);
+    if (vgpu_path_leads_to(image, path)) {
+        if (family == VGPU_FAMILY_OPEN || family == VGPU_FAMILY_OPENDIR) {
+            vgpu_near_note_bits(VGPU_NEAR_ABOVE);
+        }
+    } else if (path[0] == '/' && vgpu_spelling_is_settled(path)) {
+        vgpu_elsewhere_add(path);
     }
     return 0;
 }
