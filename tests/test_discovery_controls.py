@@ -17,8 +17,8 @@ from vgpu_harness.shims import shim_path
 
 NO_SHIM = "/nonexistent/libvgpu-cuda.so"
 OTHER_UUID = "GPU-ffffffff-ffff-ffff-ffff-ffffffffffff"
-DELAY = 2.0
-SCALE = 0.05  # of 30 s: 1.5 s, less than the delay
+DELAY = 1.2
+SCALE = 0.03  # of 30 s: 0.9 s, less than the delay
 
 
 CONTROLS = [
@@ -57,7 +57,7 @@ CONTROLS = [
         fault(function="cuInit", delay=DELAY),
         {"a": None, "b": "S10", "c": "S10"},
         "cuInit was entered and had not returned",
-        finding="cuInit took 2.0 s",
+        finding=f"cuInit took {DELAY} s",
         scale=SCALE,
     ),
     Control(

@@ -18,7 +18,7 @@ from vgpu_harness.host import Delivery, Host
 
 TestDriverMachine = DriverMachine.TestCase
 TestDriverMachine.__doc__ = "The C models and the reference answer every sequence of calls alike."
-TestDriverMachine.settings = settings(stateful_step_count=40, max_examples=3 * settings().max_examples)
+TestDriverMachine.settings = settings(stateful_step_count=40, max_examples=2 * settings().max_examples)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ class PlantedMachine(SoundMachine):
     driver_type = PlantedDriver
 
 
-SEARCHES = range(3)
+SEARCHES = range(2)
 
 
 def search(machine: type[DriverMachine], number: int, *, shrink: bool = True) -> None:

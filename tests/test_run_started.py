@@ -55,7 +55,8 @@ int main(int argc, char **argv) {
         }
     }
     while (fgets(line, sizeof(line), status) != NULL) {
-        const char *names[] = {"Sig", "ShdPnd", "Cap", "Umask", "NoNewPrivs", "Seccomp"};
+        const char *names[] = {"SigPnd", "SigBlk", "SigIgn", "SigCgt",     "ShdPnd",
+                               "Cap",    "Umask",  "NoNewPrivs", "Seccomp"};
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
             if (strncmp(line, names[i], strlen(names[i])) == 0) {
                 printf("%s", line);
