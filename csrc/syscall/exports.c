@@ -57,10 +57,15 @@
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
         type answer = VGPU_REAL(name) arguments;                                                                       \
-        if (answer == 0 && SELDOM(VGPU_FILE_STAT_MAYBE(to))) {                                                         \
-            return VGPU_IDENTIFY(vgpu_file_self(), VGPU_FILE_##name, CALLER, to);                                      \
+        if (!SELDOM(answer != 0)) {                                                                                    \
+            if (!SELDOM(VGPU_LINKED_NO_DISK(to))) {                                                                    \
+                return answer;                                                                                         \
+            }                                                                                                          \
+            if (VGPU_FILE_STAT_MAYBE(to)) {                                                                            \
+                return VGPU_IDENTIFY(vgpu_file_self(), VGPU_FILE_##name, CALLER, to);                                  \
+            }                                                                                                          \
         }                                                                                                              \
-        if (answer == 0 ? SELDOM(VGPU_LINKED_STAT(directory, path, to)) : VGPU_LINKED_MISSED(answer)) {                \
+        if (answer == 0 ? VGPU_LINKED_STAT(directory, path, to) : VGPU_LINKED_MISSED(answer)) {                        \
             return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                             \
         }                                                                                                              \
         return answer;                                                                                                 \

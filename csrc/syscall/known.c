@@ -40,3 +40,8 @@ void vgpu_elsewhere_add(const char *path) {
     uint64_t hash = vgpu_elsewhere_hash(path);
     __atomic_store_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], hash, __ATOMIC_RELAXED);
 }
+
+int vgpu_elsewhere_has(const char *path) {
+    uint64_t hash = vgpu_elsewhere_hash(path);
+    return hash != 0 && __atomic_load_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], __ATOMIC_RELAXED) == hash;
+}

@@ -28,6 +28,7 @@ int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind ki
 
 /* `path`, as it is spelled, begins as paths of the tree do, and is not one: /dev/null, /sys/class/net. */
 void vgpu_elsewhere_add(const char *path);
+int vgpu_elsewhere_has(const char *path);
 
 /* Reads past the end of a text, never past its page: no fault, but a sanitizer would call it one. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -85,11 +86,6 @@ VGPU_UNCHECKED static inline uint64_t vgpu_elsewhere_hash(const char *path) {
 
 static inline int vgpu_elsewhere_slot(uint64_t hash) {
     return (int)((hash ^ hash >> 29) >> (64 - VGPU_ELSEWHERE_BITS));
-}
-
-static inline int vgpu_elsewhere_has(const char *path) {
-    uint64_t hash = vgpu_elsewhere_hash(path);
-    return hash != 0 && __atomic_load_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], __ATOMIC_RELAXED) == hash;
 }
 
 static inline int vgpu_known_slot(uint64_t hash) {

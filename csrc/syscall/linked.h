@@ -26,7 +26,21 @@ static inline int vgpu_linked_is_missing(int error) {
     ((intptr_t)(answer) == _Generic((answer), int: -1, long: -1, default: 0) &&                                        \
      __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) != 0 && vgpu_linked_is_missing(errno))
 
-/* Numbers of file systems without a disk have no major part. */
+/* Numbers of file systems without a disk have no major part. What has one is neither a file of the tree, unless the
+ * tree lies on a disk, nor of /sys, /proc or /dev. One branch: just behind a system call each of them is guessed
+ * wrongly. */
+#define VGPU_LINKED_NO_DISK(to)                                                                                        \
+    (_Generic((to), struct statx *: vgpu_statx_has_no_disk, struct stat *: vgpu_stat_has_no_disk)(to))
+
+static inline int vgpu_stat_has_no_disk(const struct stat *of) {
+    uint64_t tree = __atomic_load_n(&vgpu_file_tree_dev, __ATOMIC_RELAXED);
+    return (of->st_dev == tree) | (major(of->st_dev) == 0);
+}
+
+static inline int vgpu_statx_has_no_disk(const struct statx *of) {
+    return vgpu_file_statx_maybe(of) | (of->stx_dev_major == 0);
+}
+
 #define VGPU_LINKED_STAT(at, path, to)                                                                                 \
     (_Generic((to), struct statx *: vgpu_linked_statx, struct stat *: vgpu_linked_stat)(to) &&                         \
      ((path)[0] == '/' || (at) == AT_FDCWD) && !vgpu_file_maybe(at, path))
