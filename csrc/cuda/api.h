@@ -42,7 +42,6 @@ const char *vgpu_cuda_name_of(const void *function);
 enum vgpu_cuda_entry {
 #define VGPU_CUDA(name, when, base, since, parameters, arguments, inputs) VGPU_CUDA_ENTRY_##name,
 #include "cuda/cuda.def"
-    VGPU_CUDA_ENTRIES,
 };
 
 /* What cuGetProcAddress answers for name i: the exported function. In a module without exports (the tests') it is its
