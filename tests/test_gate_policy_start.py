@@ -19,9 +19,14 @@ SOURCE = r"""
 /* many THREADS: each thread's first call is one of another shim.
  * forked FIFO IMAGE: a thread is held in set-up by a FIFO in place of the host image; a child is forked meanwhile.
  * handler WHICH: the first call of one shim comes in a signal handler on a small stack of its own.
- * killed FIFO IMAGE: a vfork child is held so, and killed there; its parent goes on. */
+ * killed FIFO IMAGE: a vfork child is held so, and killed there; its parent goes on.
+ * late FIFO IMAGE: a thread that asks whether the one in set-up still lives gets its answer when that one has set the
+ * shim up and ended. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -29,7 +34,9 @@ SOURCE = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -135,6 +142,51 @@ static int in_vfork(const char *fifo, const char *image) {
     return 0;
 }
 
+/* A descriptor that reports each kill() of the threads started from now on, and holds it. */
+static int held_kills(void) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* struct seccomp_data begins with the number */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kill, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+}
+
+static int too_late(const char *fifo, const char *image) {
+    char link_to_it[4096];
+    int results[2] = {-1, -1};
+    pthread_t threads[2];
+    struct seccomp_notif asked = {0};
+    int listener = held_kills();
+    snprintf(link_to_it, sizeof(link_to_it), "%s.held", fifo);
+    if (listener < 0 || link(fifo, link_to_it) != 0 || pthread_create(&threads[0], NULL, hold, &results[0]) != 0) {
+        return 2;
+    }
+    while (held == 0 || state_of(held) != 'S') {
+        usleep(1000);
+    }
+    pid_t first_thread = held;
+    if (pthread_create(&threads[1], NULL, hold, &results[1]) != 0 ||
+        ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0 || rename(image, fifo) != 0) {
+        return 3;
+    }
+    close(open(link_to_it, O_WRONLY | O_NONBLOCK));
+    pthread_join(threads[0], NULL);
+    while (syscall(SYS_tgkill, getpid(), first_thread, 0) == 0) {
+        usleep(1000);
+    }
+    struct seccomp_notif_resp gone = {.id = asked.id, .error = -ESRCH};
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &gone) != 0) {
+        return 4;
+    }
+    pthread_join(threads[1], NULL);
+    printf("first %d\nsecond %d\n", results[0], results[1]);
+    return 0;
+}
+
 static int (*in_handler)(void);
 static volatile int seen = -1;
 
@@ -165,6 +217,9 @@ int main(int argc, char **argv) {
         return on_small_stack(argv[2][0]);
     }
     if (argc == 4) {
+        if (argv[1][0] == 'l') {
+            return too_late(argv[2], argv[3]);
+        }
         return argv[1][0] == 'k' ? in_vfork(argv[2], argv[3]) : in_fork(argv[2], argv[3]);
     }
     pthread_t threads[64];
@@ -271,3 +326,9 @@ def test_a_child_forked_during_set_up_sets_itself_up(held: Callable[[str], str])
 def test_a_vfork_child_that_is_killed_in_set_up_does_not_take_its_parent_along(held: Callable[[str], str]) -> None:
     """What the child had begun in its parent's memory is done again there, though nobody has waited for the child."""
     assert held("killed") == f"child {-signal.SIGALRM}\nparent 1\n"
+
+
+def test_who_asks_about_set_up_too_late_does_not_set_up_again(held: Callable[[str], str]) -> None:
+    """Whoever had begun is gone because it is done: others use what it set up already, so none may start over."""
+    # The first was held by what is no image. Set up once more, there would be one.
+    assert held("late") == "first 0\nsecond 0\n"

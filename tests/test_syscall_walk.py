@@ -20,6 +20,12 @@ GPU = "/sys/devices/pci0000:00/0000:00:05.0"
 EDGE = "/sys/edge"
 """Where the simulated host has a directory of odd files, so that its walks are the shim's own."""
 
+KNOT = "/sys/knot"
+"""Another, with a link to itself: it ends ftw and nftw, after which names is up to the directory's order."""
+
+FAR = "/sys/far"
+"""Another, with a link to a directory whose parent is elsewhere."""
+
 PHYS, MOUNT, CHDIR, DEPTH, ACTION = 1, 2, 4, 8, 16
 COMFOLLOW, LOGICAL, NOCHDIR, NOSTAT, PHYSICAL, SEEDOT, XDEV = 1, 2, 4, 8, 16, 32, 64
 MARK, NOSORT, DOOFFS, NOCHECK, NOESCAPE, PERIOD, BRACE, TILDE_CHECK = 2, 4, 8, 16, 64, 128, 1024, 16384
@@ -33,7 +39,10 @@ def probe() -> Path:
 
 
 def make_edge(directory: Path) -> None:
-    """Odd files: links to nothing, to themselves and to a directory above, names that the probe acts upon."""
+    """Odd files: links to nothing and to a directory above, names that the probe acts upon. Beside them KNOT and FAR.
+
+    Walks that follow links tell the same whichever order the file system lists these names in.
+    """
     for name in ("skip/below", "children/c1", "dir/deep/deeper/deepest/bottom", "again", "a", ".hidden/h", "siblings"):
         (directory / name).mkdir(parents=True)
     for name in (
@@ -48,11 +57,14 @@ def make_edge(directory: Path) -> None:
     ):
         (directory / name).write_text(name)
     (directory / "broken").symlink_to("nowhere")
-    (directory / "loop").symlink_to("loop")
     (directory / "dir/up").symlink_to("..")
-    (directory / "follow").symlink_to("dir/deep")
+    (directory / "follow").symlink_to("children")
     (directory / "b").symlink_to("file")
     os.mkfifo(directory / "fifo")
+    for name, link, target in (("knot", "loop", "loop"), ("far", "follow", f"../{directory.name}/dir/deep")):
+        (directory.parent / name).mkdir()
+        (directory.parent / name / "file").write_text(name)
+        (directory.parent / name / link).symlink_to(target)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +74,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 
 def make(directory: Path, host: Host) -> Machine:
-    """A simulated host with the odd directory at EDGE."""
+    """A simulated host with the odd directories at EDGE, KNOT and FAR; the real ones have their names."""
     make_edge(directory / "edge")
     tree = write_tree(host, directory / "tree")
-    rows = (Row(EDGE, str(directory / "edge"), whole=True), *tree.rows)
+    odd = (Row(path, str(directory / Path(path).name), whole=True) for path in (EDGE, KNOT, FAR))
+    rows = (*odd, *tree.rows)
     rows = tuple(sorted(rows, key=lambda row: (-len(row.path.encode()), row.path)))
     image = write_image(host, dataclasses.replace(tree, rows=rows), directory / "host.image")
     create_trace(directory / "trace", 16 << 20)
@@ -77,6 +90,11 @@ def make(directory: Path, host: Host) -> Machine:
             "VGPU_TRACE": str(directory / "trace"),
         },
     )
+
+
+def real(machine: Machine, path: str) -> str:
+    """Where a file of the odd directories is on the disk."""
+    return f"{machine.directory}/{path.removeprefix('/sys/')}"
 
 
 Walk = Callable[..., list[str]]
@@ -102,23 +120,38 @@ class TestOwnWalks:
     @pytest.mark.parametrize("function", ["ftw", "ftw64"])
     def test_ftw(self, walk: Walk, machine: Machine, function: str) -> None:
         """ftw visits the same files in the same order with the same kinds."""
-        lines = walk(EDGE, function)
-        assert lines == walk(machine.directory / "edge", function, shim=False)
-        assert len(lines) > 20
+        for path in (EDGE, KNOT, FAR):
+            assert walk(path, function) == walk(real(machine, path), function, shim=False)
+        assert len(walk(EDGE, function)) > 20
+        assert "-1 40" in walk(KNOT, function)
+        assert any(line.startswith("/follow/deeper/") for line in walk(FAR, function))
 
     @pytest.mark.parametrize("flags", range(32))
     def test_nftw(self, walk: Walk, machine: Machine, flags: int) -> None:
         """Nftw does, too, for all sets of its flags, `base`, `level` and the working directory included."""
-        lines = walk(EDGE, "nftw", flags)
-        assert lines == walk(machine.directory / "edge", "nftw", flags, shim=False)
-        assert lines[-1] == "where: as before"
+        for path in (EDGE, KNOT) if flags & CHDIR else (EDGE, KNOT, FAR):
+            lines = walk(path, "nftw", flags)
+            assert lines == walk(real(machine, path), "nftw", flags, shim=False)
+            assert lines[-1] == "where: as before"
 
-    @pytest.mark.parametrize("path", [f"{EDGE}/file", f"{EDGE}/broken", f"{EDGE}/loop", f"{EDGE}/follow", f"{EDGE}//"])
+    def test_nftw_comes_back_from_a_link(self, walk: Walk) -> None:
+        """With FTW_CHDIR, too, what comes after a directory behind a link is looked at where it is.
+
+        glibc 2.36 leaves such a directory by "..", is in another then, and has no facts of the rest (FTW_NS).
+        """
+        for flags in (0, DEPTH):
+            lines = walk(FAR, "nftw", flags | CHDIR)
+            assert [line.split()[:3] for line in lines] == [line.split()[:3] for line in walk(FAR, "nftw", flags)]
+            assert "/file 0 f base 1 level 1 here 0" in lines
+            assert lines[-1] == "where: as before"
+
+    @pytest.mark.parametrize(
+        "path", [f"{EDGE}/file", f"{EDGE}/broken", f"{KNOT}/loop", f"{EDGE}/follow", f"{FAR}/follow", f"{EDGE}//"]
+    )
     def test_nftw_from(self, walk: Walk, machine: Machine, path: str) -> None:
         """A walk may start at a file, a link, a broken link, and with slashes at its end."""
         for flags in (0, PHYS, PHYS | CHDIR, CHDIR | DEPTH):
-            real = path.replace(EDGE, f"{machine.directory}/edge")
-            assert walk(path, "nftw", flags) == walk(real, "nftw", flags, shim=False), flags
+            assert walk(path, "nftw", flags) == walk(real(machine, path), "nftw", flags, shim=False), flags
 
     def test_nftw_of_nothing(self, walk: Walk) -> None:
         """A start that is not there is ENOENT; flags that do not exist are EINVAL."""
@@ -127,12 +160,11 @@ class TestOwnWalks:
 
     @pytest.mark.parametrize("kind", [PHYSICAL, LOGICAL, PHYSICAL | COMFOLLOW])
     @pytest.mark.parametrize("more", [0, NOSTAT, SEEDOT, XDEV, NOSTAT | SEEDOT])
-    @pytest.mark.parametrize("start", ["", "/follow", "/file", "/broken"])
+    @pytest.mark.parametrize("start", [EDGE, KNOT, FAR, f"{EDGE}/follow", f"{EDGE}/file", f"{EDGE}/broken"])
     def test_fts(self, walk: Walk, machine: Machine, kind: int, more: int, start: str) -> None:
         """Fts shows the same entries with the same facts, and obeys fts_set and fts_children."""
         options = kind | more | NOCHDIR
-        real = f"{machine.directory}/edge{start}"
-        assert walk(EDGE + start, "fts", options) == walk(real, "fts", options, shim=False)
+        assert walk(start, "fts", options) == walk(real(machine, start), "fts", options, shim=False)
 
     def test_fts_leaves_the_directory(self, walk: Walk) -> None:
         """Without FTS_NOCHDIR, too, the process stays where it is; bad options are refused."""

@@ -153,7 +153,9 @@ static int claims(int32_t thread) {
         return 0;
     }
     uint64_t claim = process << 32 | (uint32_t)thread;
-    return __atomic_compare_exchange_n(&starter, &other, claim, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    /* Who is gone may have been done before: then its work is in use, and nobody may begin anew. */
+    return __atomic_compare_exchange_n(&starter, &other, claim, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+           __atomic_load_n(&own.started, __ATOMIC_ACQUIRE) != 2;
 }
 
 struct vgpu_process *vgpu_self(void) {
