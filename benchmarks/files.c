@@ -12,8 +12,8 @@
 
 static const char *path;
 static int descriptor;
-static volatile long
-    seen; /* who asks for facts looks at them: the first look at what the kernel has written takes time */
+/* Who asks for facts looks at them: the first look at what the kernel has written takes time. */
+static volatile long seen;
 
 static void open_close(void) {
     close(open(path, O_RDONLY));

@@ -141,7 +141,7 @@ def test_no_path_is_taken_for_its_neighbour() -> None:
     [
         ("path += VGPU_CHUNK;\n    } while (ends == 0);", "path += VGPU_CHUNK;\n    } while (0);"),
         ("hash ^= (uint64_t)product ^ (uint64_t)(product >> 64);", "hash ^= (uint64_t)product & 0xffff;"),
-        ("__atomic_load_n(&vgpu_known_seed, __ATOMIC_RELAXED);\n    uint64_t salt", "1;\n    uint64_t salt"),
+        ("__atomic_load_n(&vgpu_filter.seed, __ATOMIC_RELAXED);\n    uint64_t salt", "1;\n    uint64_t salt"),
     ],
     ids=["first chunk alone", "few bits", "never forgets"],
 )  # fmt: skip

@@ -81,7 +81,8 @@ class TestExports:
         assert dynamic_symbols(library, defined=True) == table_names()
 
     @pytest.mark.parametrize(
-        ("row", "changed"), [("VGPU_FILE(int, access,", "VGPU_FILE(int, acces,"), ("int, fstat64,", "int, fstat65,")]
+        ("row", "changed"),
+        [("VGPU_FILE_ASK(int, access,", "VGPU_FILE_ASK(int, acces,"), ("int, fstat64,", "int, fstat65,")],
     )
     def test_of_a_changed_row_differ(self, library: Path, tmp_path: Path, row: str, changed: str) -> None:
         """A table with one name changed no longer agrees with the library: the comparison above can fail."""

@@ -55,7 +55,7 @@ struct vgpu_notify {
     int listener;
     int stop; /* an eventfd */
     int log;
-    uint64_t first_bytes;         /* as vgpu_file_candidates: which bytes the rows of the table begin with */
+    uint64_t first_bytes;         /* as vgpu_filter.candidates: which bytes the rows of the table begin with */
     struct vgpu_process *process; /* a file shim's state, for processes that have none */
     char root[PATH_MAX];          /* of the tree, as /proc names it; "" if it is not laid out as the host */
     size_t root_length;

@@ -39,71 +39,48 @@ struct vgpu_file_call {
     char target[PATH_MAX];         /* where the tree has it */
 };
 
-/* Bit vgpu_file_first(...): a path whose first component begins so may be of the tree. All ones until the host image is
- * known. */
-extern uint64_t vgpu_file_candidates;
-
-/* Of two bytes, as /srv and /data are to differ from /sys and /dev; /usr and other usual directories do, too. 0: the
- * root. */
-static inline unsigned int vgpu_file_first(const char *first) {
-    return first[0] == '\0' ? 0 : ((unsigned char)first[0] * 7U + (unsigned char)first[1]) & 63;
-}
-
-/* st_dev of the tree, 0 until the host image is known or where it has no device. */
-extern uint64_t vgpu_file_tree_dev;
-
 /* What a row without such a parameter has: its paths are relative to the working directory. The parameter `directory`
  * of a row that has one hides this. */
 enum { directory = AT_FDCWD, second_directory = AT_FDCWD };
 
+/* Code that calls of usual paths run through, all on one page: csrc/syscall/way.c. */
+#define VGPU_USUAL __attribute__((section(".text.hot.vgpu_usual")))
+
 /* Can `path` be of the tree? It says so at its start, or is relative where that may matter, or is spelled oddly. The
  * parameter `at` is the directory that a relative path starts from. */
-static inline int vgpu_file_maybe(int at, const char *path) {
-    uint64_t candidates = __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED);
-    if (candidates == 0 || vgpu_path_is_no_text(path)) {
-        return 0;
-    }
-    if (path[0] != '/') {
-        if (__atomic_load_n(&vgpu_file_near, __ATOMIC_RELAXED) != 0) {
-            return 1;
-        }
-    } else {
-        const char *first = path;
-        do {
-            first++;
-        } while (first[0] == '/' || (first[0] == '.' && first[1] == '/'));
-        if ((candidates >> vgpu_file_first(first) & 1) != 0) {
-            return 1;
-        }
-    }
-    return vgpu_spelling_is_odd(at, path);
+VGPU_USUAL int vgpu_file_maybe(int at, const char *path);
+
+/* What a stat of either kind has told. */
+#define VGPU_DEVICE_OF(to) (_Generic((to), struct statx *: vgpu_statx_device, struct stat *: vgpu_stat_device)(to))
+#define VGPU_IS_LINK(to) (_Generic((to), struct statx *: vgpu_statx_is_link, struct stat *: vgpu_stat_is_link)(to))
+
+static inline uint64_t vgpu_stat_device(const struct stat *of) {
+    return of->st_dev;
 }
 
-/* The same, and 0 for those that have been looked up before and lie elsewhere: what a program asks for again and again.
- */
-static inline int vgpu_file_maybe_new(int at, const char *path) {
-    return vgpu_file_maybe(at, path) && (path[0] != '/' || !vgpu_elsewhere_has(path));
+static inline uint64_t vgpu_statx_device(const struct statx *of) {
+    return makedev(of->stx_dev_major, of->stx_dev_minor);
 }
 
-/* Is this what a stat of some file of the tree's file system answers? It may be a device's, then. */
-static inline int vgpu_file_stat_maybe(const struct stat *of) {
-    uint64_t dev = __atomic_load_n(&vgpu_file_tree_dev, __ATOMIC_RELAXED);
-    return dev != 0 && of->st_dev == dev;
+static inline int vgpu_stat_is_link(const struct stat *of) {
+    return S_ISLNK(of->st_mode);
 }
 
-static inline int vgpu_file_statx_maybe(const struct statx *of) {
-    uint64_t dev = __atomic_load_n(&vgpu_file_tree_dev, __ATOMIC_RELAXED);
-    return dev != 0 && of->stx_dev_minor == minor(dev) && of->stx_dev_major == major(dev);
+static inline int vgpu_statx_is_link(const struct statx *of) {
+    return S_ISLNK(of->stx_mode);
+}
+
+/* Does some file of the tree's file system have this device? It may be a device of the tree, then. */
+static inline int vgpu_file_device_maybe(uint64_t device) {
+    uint64_t tree = __atomic_load_n(&vgpu_filter.tree_dev, __ATOMIC_RELAXED);
+    return tree != 0 && device == tree;
 }
 
 #define VGPU_IDENTIFY(process, function, caller, to)                                                                   \
     _Generic((to), struct statx *: vgpu_identify_statx, struct stat *: vgpu_identify_stat)(process, function, caller,  \
                                                                                            to)
 
-#define VGPU_FILE_STAT_MAYBE(to)                                                                                       \
-    _Generic((to), struct statx *: vgpu_file_statx_maybe, struct stat *: vgpu_file_stat_maybe)(to)
-
-/* This shim's own state; learns vgpu_file_candidates and its like once the image is known. */
+/* This shim's own state; learns vgpu_filter.candidates and its like once the image is known. */
 struct vgpu_process *vgpu_file_self(void);
 
 /* The image, or NULL where there is none, or set-up is under way below us: then files are real. */

@@ -2,10 +2,13 @@
 
 uint64_t vgpu_known[1 << VGPU_KNOWN_BITS];
 uint64_t vgpu_elsewhere[1 << VGPU_ELSEWHERE_BITS];
-uint64_t vgpu_known_seed;
+struct vgpu_filter vgpu_filter __attribute__((aligned(64))) = {
+    .candidates = UINT64_MAX,
+    .systems = {VGPU_NOBODYS, VGPU_NOBODYS, VGPU_NOBODYS},
+};
 
 void vgpu_known_forget(void) {
-    __atomic_fetch_add(&vgpu_known_seed, UINT64_C(0x8bb84b93962eacc9), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&vgpu_filter.seed, UINT64_C(0x8bb84b93962eacc9), __ATOMIC_RELAXED);
 }
 
 /* The inline hash reads eight bytes from the start: a short text at the end of a page is copied. */

@@ -5,39 +5,18 @@
 /* A row's parameter `directory` hides the constant of files.h. */
 #pragma GCC diagnostic ignored "-Wshadow"
 
-/* st_dev of /sys, /proc and /dev; NOBODYS until they have been looked at, and of one that is no file system of its own.
- */
-enum { SYSTEMS = 3 };
-#define NOBODYS UINT64_MAX
-static uint64_t systems[SYSTEMS] = {NOBODYS, NOBODYS, NOBODYS};
-static int looked;
-
 static uint64_t device_of(const char *path) {
     struct stat facts;
-    return vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)path, (long)&facts, 0, 0, 0) == 0 ? facts.st_dev : NOBODYS;
+    return vgpu_raw6(SYS_newfstatat, AT_FDCWD, (long)path, (long)&facts, 0, 0, 0) == 0 ? facts.st_dev : VGPU_NOBODYS;
 }
 
-/* Two threads may do it at once: they find the same. */
-static void look(void) {
-    static const char names[SYSTEMS][sizeof("/proc")] = {"/sys", "/proc", "/dev"};
+void vgpu_linked_learn(void) {
+    static const char names[VGPU_SYSTEMS][sizeof("/proc")] = {"/sys", "/proc", "/dev"};
     uint64_t root = device_of("/");
-    for (int i = 0; i < SYSTEMS; i++) {
+    for (int i = 0; i < VGPU_SYSTEMS; i++) {
         uint64_t device = device_of(names[i]);
-        __atomic_store_n(&systems[i], device == root ? NOBODYS : device, __ATOMIC_RELAXED);
+        __atomic_store_n(&vgpu_filter.systems[i], device == root ? VGPU_NOBODYS : device, __ATOMIC_RELAXED);
     }
-    __atomic_store_n(&looked, 1, __ATOMIC_RELEASE);
-}
-
-int vgpu_linked_is_virtual(uint64_t device) {
-    if (!__atomic_load_n(&looked, __ATOMIC_ACQUIRE)) {
-        look();
-    }
-    for (int i = 0; i < SYSTEMS; i++) {
-        if (__atomic_load_n(&systems[i], __ATOMIC_RELAXED) == device) {
-            return 1;
-        }
-    }
-    return 0;
 }
 
 /* 1: the path is no link itself, which may be known from before. Of a file that is not there nothing is kept: another

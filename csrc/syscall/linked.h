@@ -14,8 +14,8 @@
  * as before. */
 __attribute__((cold)) int vgpu_linked_find(int at, const char *path, char *to);
 
-/* 1: `device` is that of /sys, /proc or /dev, where that is a file system of its own. */
-int vgpu_linked_is_virtual(uint64_t device);
+/* Finds vgpu_filter.systems. Two threads may do it at once: they find the same. */
+void vgpu_linked_learn(void);
 
 /* What the real function says of a link to a file that the tree alone has; ENXIO: of a device that no driver has. */
 static inline int vgpu_linked_is_missing(int error) {
@@ -24,35 +24,30 @@ static inline int vgpu_linked_is_missing(int error) {
 
 #define VGPU_LINKED_MISSED(answer)                                                                                     \
     ((intptr_t)(answer) == _Generic((answer), int: -1, long: -1, default: 0) &&                                        \
-     __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) != 0 && vgpu_linked_is_missing(errno))
+     __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) != 0 && vgpu_linked_is_missing(errno))
 
-/* Numbers of file systems without a disk have no major part. What has one is neither a file of the tree, unless the
- * tree lies on a disk, nor of /sys, /proc or /dev. One branch: just behind a system call each of them is guessed
- * wrongly. */
-#define VGPU_LINKED_NO_DISK(to)                                                                                        \
-    (_Generic((to), struct statx *: vgpu_statx_has_no_disk, struct stat *: vgpu_stat_has_no_disk)(to))
-
-static inline int vgpu_stat_has_no_disk(const struct stat *of) {
-    uint64_t tree = __atomic_load_n(&vgpu_file_tree_dev, __ATOMIC_RELAXED);
-    return (of->st_dev == tree) | (major(of->st_dev) == 0);
+/* 1: a call has failed, or the file that it has told of lies where the tree does, or on a file system that the tree
+ * stands for. One branch for all of it: just behind a system call each is guessed wrongly. */
+static inline int vgpu_linked_odd(int has_failed, uint64_t device) {
+    unsigned int is_odd = (has_failed != 0) | (device == __atomic_load_n(&vgpu_filter.tree_dev, __ATOMIC_RELAXED));
+#pragma GCC unroll 3
+    for (int i = 0; i < VGPU_SYSTEMS; i++) {
+        is_odd |= device == __atomic_load_n(&vgpu_filter.systems[i], __ATOMIC_RELAXED);
+    }
+    __asm__("" : "+r"(is_odd)); /* or gcc makes a branch of each */
+    return (int)is_odd;
 }
 
-static inline int vgpu_statx_has_no_disk(const struct statx *of) {
-    return vgpu_file_statx_maybe(of) | (of->stx_dev_major == 0);
+/* The same of the kernel's answer: `to` is not looked at if that is an error. */
+static inline int vgpu_linked_odd_answer(long answer, const struct stat *to) {
+    static const struct stat none;
+    __asm__("test %1, %1\n\tcmovne %2, %0" : "+r"(to) : "r"(answer), "r"(&none) : "cc");
+    return vgpu_linked_odd(answer != 0, to->st_dev);
 }
 
+/* Such a file: has the path come there by a link? */
 #define VGPU_LINKED_STAT(at, path, to)                                                                                 \
-    (_Generic((to), struct statx *: vgpu_linked_statx, struct stat *: vgpu_linked_stat)(to) &&                         \
-     ((path)[0] == '/' || (at) == AT_FDCWD) && !vgpu_file_maybe(at, path))
-
-static inline int vgpu_linked_stat(const struct stat *of) {
-    return major(of->st_dev) == 0 && !S_ISLNK(of->st_mode) && vgpu_linked_is_virtual(of->st_dev);
-}
-
-static inline int vgpu_linked_statx(const struct statx *of) {
-    return of->stx_dev_major == 0 && !S_ISLNK(of->stx_mode) &&
-           vgpu_linked_is_virtual(makedev(of->stx_dev_major, of->stx_dev_minor));
-}
+    (!VGPU_IS_LINK(to) && ((path)[0] == '/' || (at) == AT_FDCWD) && !vgpu_file_maybe(at, path))
 
 /* vgpu_again_<name>(caller, answer, <the parameters>): the call once more where the link leads, if it leads into the
  * tree; else `answer`, which is the real function's. */

@@ -251,7 +251,7 @@ long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long numb
         }
         break;
     case SYS_getcwd:
-        if ((vgpu_file_near & VGPU_NEAR_TREE) != 0) {
+        if ((vgpu_filter.near & VGPU_NEAR_TREE) != 0) {
             return place(process, word);
         }
         break;

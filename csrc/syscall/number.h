@@ -18,7 +18,7 @@ enum { VGPU_NUMBERS = 512 };
 extern const struct vgpu_number vgpu_numbers[VGPU_NUMBERS];
 
 static inline int vgpu_number_concerns(long number) {
-    return __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) != 0 && (unsigned long)number < VGPU_NUMBERS &&
+    return __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) != 0 && (unsigned long)number < VGPU_NUMBERS &&
            vgpu_numbers[number].function != 0;
 }
 

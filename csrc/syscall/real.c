@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "syscall/known.h"
 #include "vgpu/next.h"
 
 #define IS_NUMBER(type) (__builtin_types_compatible_p(type, int) || __builtin_types_compatible_p(type, ssize_t) ? 1 : 0)
@@ -27,6 +28,16 @@ static void *missing_pointer(void) {
     return NULL;
 }
 
+/* Are stat, access and the like libc's own? Another library's that stands there has to be called. */
+static int can_ask_kernel(void) {
+#define VGPU_FILE(type, name, parameters, arguments, family, before, serve)
+#define VGPU_FILE_LOOK(type, name, parameters, arguments, family, before, serve, flags) &&vgpu_next_is_libcs(#name)
+#define VGPU_FILE_ASK VGPU_FILE_LOOK
+    return 1
+#include "syscall/syscall.def"
+        ;
+}
+
 void *vgpu_real_resolve(enum vgpu_file_function function) {
     int saved = errno;
     for (int i = 0; i < VGPU_FILE_FUNCTIONS; i++) {
@@ -38,6 +49,7 @@ void *vgpu_real_resolve(enum vgpu_file_function function) {
             __atomic_store_n(&vgpu_reals[i], real, __ATOMIC_RELAXED);
         }
     }
+    __atomic_store_n(&vgpu_filter.asks_kernel, can_ask_kernel(), __ATOMIC_RELAXED);
     errno = saved;
     return __atomic_load_n(&vgpu_reals[function], __ATOMIC_RELAXED);
 }

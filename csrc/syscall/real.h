@@ -3,6 +3,7 @@
 #define VGPU_REAL_H
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
 #include <ftw.h>
@@ -43,6 +44,15 @@ extern const struct vgpu_file_row vgpu_file_rows[VGPU_FILE_FUNCTIONS];
 
 /* NULL until the first call of any of them. */
 extern void *vgpu_reals[VGPU_FILE_FUNCTIONS];
+
+/* What libc makes of the kernel's answer. */
+static inline int vgpu_real_answer(long answer) {
+    if (answer < 0) {
+        errno = (int)-answer;
+        return -1;
+    }
+    return 0;
+}
 
 /* Finds all the real functions, so that none has to be looked for later, in a signal handler; answers that of
  * `function`. */

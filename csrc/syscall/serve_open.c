@@ -82,7 +82,7 @@ static long refusal(const struct vgpu_file_call *call, int flags) {
 /* With a descriptor of a directory of the tree, a path that is relative to one may be of the tree. */
 static void note_directory(long fd) {
     struct stat facts;
-    if (fd >= 0 && (vgpu_file_near & VGPU_NEAR_TREE) == 0 && vgpu_raw3(SYS_fstat, fd, (long)&facts, 0) == 0 &&
+    if (fd >= 0 && (vgpu_filter.near & VGPU_NEAR_TREE) == 0 && vgpu_raw3(SYS_fstat, fd, (long)&facts, 0) == 0 &&
         S_ISDIR(facts.st_mode)) {
         vgpu_near_note_bits(VGPU_NEAR_TREE);
     }

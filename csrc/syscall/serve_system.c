@@ -117,7 +117,7 @@ static int begin_descriptor(struct vgpu_file_call *call, struct vgpu_process *pr
                             uint64_t caller, int fd, char *room) {
     const struct vgpu_image *image = vgpu_file_image(process);
     struct stat facts;
-    if (image == NULL || vgpu_raw3(SYS_fstat, fd, (long)&facts, 0) != 0 || !vgpu_file_stat_maybe(&facts) ||
+    if (image == NULL || vgpu_raw3(SYS_fstat, fd, (long)&facts, 0) != 0 || !vgpu_file_device_maybe(facts.st_dev) ||
         descriptor_path(fd, room, PATH_MAX) < 0) {
         return 0;
     }

@@ -14,17 +14,17 @@
 
 /* 0: there is no image, so no call can be about the tree. Until that is known, 1. */
 static inline int vgpu_file_image_known(void) {
-    return __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) != 0;
 }
 
 /* 0: this process has opened no directory of the tree. */
 static inline int vgpu_file_lists_tree(void) {
-    return (__atomic_load_n(&vgpu_file_near, __ATOMIC_RELAXED) & VGPU_NEAR_TREE) != 0;
+    return (__atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED) & VGPU_NEAR_TREE) != 0;
 }
 
 /* 0: this process is not in the tree. Where it has started is found out by the first call. */
 static inline int vgpu_file_may_be_inside(void) {
-    return vgpu_file_lists_tree() || __atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) == UINT64_MAX;
+    return vgpu_file_lists_tree() || __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) == UINT64_MAX;
 }
 
 /* vgpu_file_begin for a walk: 1 as well for a path that the tree lies below ("/", "/proc"). */

@@ -10,8 +10,6 @@
 #include "vgpu/paths.h"
 #include "vgpu/raw.h"
 
-uint32_t vgpu_file_near;
-
 enum {
     SMALL = 768, /* of either buffer, on the stack; a longer path gets its buffers from the kernel */
     LINKS = 40,  /* MAXSYMLINKS of Linux */
@@ -326,8 +324,8 @@ static int walk_all(struct walk *walk, int directory, const char *path) {
 }
 
 void vgpu_near_note_bits(uint32_t bits) {
-    if ((__atomic_load_n(&vgpu_file_near, __ATOMIC_RELAXED) & bits) != bits) {
-        __atomic_fetch_or(&vgpu_file_near, bits, __ATOMIC_RELAXED);
+    if ((__atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED) & bits) != bits) {
+        __atomic_fetch_or(&vgpu_filter.near, bits, __ATOMIC_RELAXED);
     }
 }
 
@@ -454,7 +452,7 @@ enum vgpu_spelling vgpu_spelling_find(const struct vgpu_image *image, int direct
             return VGPU_SPELLING_REAL;
         }
     }
-    uint32_t near = __atomic_load_n(&vgpu_file_near, __ATOMIC_RELAXED);
+    uint32_t near = __atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED);
     int here = path[0] == '/' || directory == AT_FDCWD;
     if (!parents && (path[0] == '/' || ((near & VGPU_NEAR_TREE) == 0 && !(near != 0 && may_enter(image, path)))) &&
         (!here || length == 0 || vgpu_known_has(path, length, VGPU_KNOWN_OUTSIDE))) {

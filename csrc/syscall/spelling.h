@@ -33,13 +33,12 @@ int vgpu_spelling_follow(const struct vgpu_image *image, int directory, const ch
  * root itself. Else NULL. */
 const char *vgpu_spelling_behind_root(const struct vgpu_image *image, const char *text);
 
-/* Bits of vgpu_file_near: what this process, or a vfork child of it, may have as its working directory or as a
+/* Bits of vgpu_filter.near: what this process, or a vfork child of it, may have as its working directory or as a
  * directory's descriptor. They are set, never cleared: a bit too many costs time, no more. */
 enum vgpu_near {
     VGPU_NEAR_ABOVE = 1, /* a real directory above rows of the path table: "/", "/proc" */
     VGPU_NEAR_TREE = 2,  /* a directory of the tree */
 };
-extern uint32_t vgpu_file_near;
 void vgpu_near_note_bits(uint32_t bits);
 
 /* The process is in `path` (as the kernel says) now, or has a descriptor of it. */

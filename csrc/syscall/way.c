@@ -1,15 +1,48 @@
 /* The way of a call: the quick filter, the path table, the gate, faults, the trace. */
-#include "syscall/files.h"
+#include "syscall/linked.h"
 #include "vgpu/fault.h"
 #include "vgpu/image.h"
 #include "vgpu/paths.h"
 #include "vgpu/raw.h"
 
-uint64_t vgpu_file_candidates = UINT64_MAX;
-uint64_t vgpu_file_tree_dev;
-
 const struct vgpu_image *vgpu_file_image(struct vgpu_process *process) {
     return __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2 ? process->image : NULL;
+}
+
+/* Usual calls run through the second half of a page: this function, and behind it the exported ones that call it. At
+ * the offsets of the first half a stat takes 1 to 2 % longer (docs/cost.md); the kernel's entry code begins at a page's
+ * start, and what has the same low bits of an address is likely to be gone from the processor's caches, and its memory
+ * of branches, when a system call is back. */
+__asm__(".pushsection .text.hot.vgpu_usual, \"ax\", @progbits\n"
+        ".balign 4096\n"
+        ".skip 2048\n"
+        ".popsection");
+
+/* The bit of vgpu_filter.candidates for a path whose first component begins so. Of two bytes, as /srv and /data are to
+ * differ from /sys and /dev; /usr and other usual directories do, too. 0: the root. */
+static unsigned int first_bit(const char *first) {
+    return VGPU_SELDOM(first[0] == '\0') ? 0 : ((unsigned char)first[0] * 7U + (unsigned char)first[1]) & 63;
+}
+
+int vgpu_file_maybe(int at, const char *path) {
+    uint64_t candidates = __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED);
+    if (VGPU_SELDOM(candidates == 0) || VGPU_SELDOM(vgpu_path_is_no_text(path))) {
+        return 0;
+    }
+    if (VGPU_SELDOM(path[0] != '/')) {
+        if (__atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED) != 0) {
+            return 1;
+        }
+    } else {
+        const char *first = path;
+        do {
+            first++;
+        } while (VGPU_SELDOM(first[0] == '/') || VGPU_SELDOM(first[0] == '.' && first[1] == '/'));
+        if (VGPU_SELDOM(candidates >> first_bit(first) & 1)) {
+            return 1;
+        }
+    }
+    return vgpu_spelling_is_odd(at, path);
 }
 
 static uint64_t candidates_of(const struct vgpu_image *image) {
@@ -23,10 +56,10 @@ static uint64_t candidates_of(const struct vgpu_image *image) {
         if (path[1] == '\0') {
             return UINT64_MAX;
         }
-        candidates |= (uint64_t)1 << vgpu_file_first(path + 1);
+        candidates |= (uint64_t)1 << first_bit(path + 1);
         if (path[2] == '\0' || path[2] == '/') {
             const char alone[2][2] = {{path[1], '\0'}, {path[1], '/'}};
-            candidates |= (uint64_t)1 << vgpu_file_first(alone[0]) | (uint64_t)1 << vgpu_file_first(alone[1]);
+            candidates |= (uint64_t)1 << first_bit(alone[0]) | (uint64_t)1 << first_bit(alone[1]);
         }
     }
     return candidates | 1; /* and the root itself, for whose descriptor the paths of the tree are relative ones */
@@ -34,13 +67,14 @@ static uint64_t candidates_of(const struct vgpu_image *image) {
 
 struct vgpu_process *vgpu_file_self(void) {
     struct vgpu_process *process = vgpu_self();
-    if (__atomic_load_n(&vgpu_file_candidates, __ATOMIC_RELAXED) == UINT64_MAX &&
+    if (__atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) == UINT64_MAX &&
         __atomic_load_n(&process->started, __ATOMIC_ACQUIRE) == 2) {
         if (process->image != NULL) {
             vgpu_near_note_here(process->image);
-            __atomic_store_n(&vgpu_file_tree_dev, vgpu_path_tree_dev(process->image), __ATOMIC_RELAXED);
+            vgpu_linked_learn();
+            __atomic_store_n(&vgpu_filter.tree_dev, vgpu_path_tree_dev(process->image), __ATOMIC_RELAXED);
         }
-        __atomic_store_n(&vgpu_file_candidates, candidates_of(process->image), __ATOMIC_RELAXED);
+        __atomic_store_n(&vgpu_filter.candidates, candidates_of(process->image), __ATOMIC_RELAXED);
     }
     return process;
 }

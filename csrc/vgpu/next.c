@@ -114,28 +114,42 @@ static void *find_sysv(const struct object *object, const char *name, const char
     return NULL;
 }
 
-static void *find_from(const struct link_map *map, const char *name, const char *version) {
+/* The first object from `map` on that defines the name, or NULL; *found is where. */
+static const struct link_map *find_from(const struct link_map *map, const char *name, const char *version,
+                                        void **found) {
     for (; map != NULL; map = map->l_next) {
         struct object object = read_object(map);
         if (map->l_ld == _DYNAMIC || object.strings == NULL || object.symbols == NULL) {
             continue;
         }
-        void *found = object.gnu_hash != NULL ? find_gnu(&object, name, version)
-                      : object.hash != NULL   ? find_sysv(&object, name, version)
-                                              : NULL;
-        if (found != NULL) {
-            return found;
+        *found = object.gnu_hash != NULL ? find_gnu(&object, name, version)
+                 : object.hash != NULL   ? find_sysv(&object, name, version)
+                                         : NULL;
+        if (*found != NULL) {
+            return map;
         }
     }
     return NULL;
 }
 
-void *vgpu_next(const char *name, const char *version) {
+static const struct link_map *find(const char *name, const char *version, void **found) {
     const struct link_map *own = _r_debug.r_map;
     while (own != NULL && own->l_ld != _DYNAMIC) {
         own = own->l_next;
     }
-    void *found = own != NULL ? find_from(own->l_next, name, version) : NULL;
+    const struct link_map *map = own != NULL ? find_from(own->l_next, name, version, found) : NULL;
     /* A library that was opened later stands behind libc. */
-    return found != NULL ? found : find_from(_r_debug.r_map, name, version);
+    return map != NULL ? map : find_from(_r_debug.r_map, name, version, found);
+}
+
+void *vgpu_next(const char *name, const char *version) {
+    void *found = NULL;
+    find(name, version, &found);
+    return found;
+}
+
+int vgpu_next_is_libcs(const char *name) {
+    void *found = NULL;
+    const struct link_map *map = find(name, NULL, &found);
+    return map != NULL && map == find("gnu_get_libc_version", NULL, &found);
 }

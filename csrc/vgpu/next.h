@@ -12,4 +12,7 @@
  * object has versions. NULL: none does. */
 void *vgpu_next(const char *name, const char *version);
 
+/* 1: what vgpu_next answers for `name` is libc's own, and no other library's that stands before it. */
+int vgpu_next_is_libcs(const char *name);
+
 #endif
