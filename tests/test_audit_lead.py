@@ -135,6 +135,166 @@ class TestAnotherLibc:
         ]  # fmt: skip
 
 
+# Says what its calls answer and what their errno is: of its own libc, as the program has another.
+LOOKER = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int look(const char *path, char *to, size_t size) {
+    char text[16] = "", link[16] = "";
+    struct stat facts;
+    errno = 42;
+    int fd = open(path, O_RDONLY);
+    int kept = errno;
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    text[got > 0 ? got - 1 : 0] = '\0';
+    int opened = open("/sys/bus/pci/devices/none", O_RDONLY), first = errno;
+    int looked = stat(path, (void *)-1L), second = errno;
+    int allowed = access(path, W_OK | X_OK), third = errno;
+    ssize_t linked = readlink(path, link, sizeof(link));
+    int fourth = errno;
+    int good = fstatat(AT_FDCWD, path, &facts, 0);
+    return snprintf(to, size, "%s %d; %d %d, %d %d, %d %d, %zd %d; %d", text, kept, opened, first, looked, second,
+                    allowed, third, linked, fourth, good);
+}
+"""
+
+# Opens LOOKERs, each in a namespace of its own, and has them look from threads; then closes them, and again.
+OPENER = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+static const char *path;
+
+static void *looks(void *function) {
+    static __thread char line[256];
+    errno = 77;
+    ((int (*)(const char *, char *, size_t))function)(path, line, sizeof(line));
+    printf("%s, program %d\n", line, errno);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    path = argv[2];
+    for (int round = 0; round < (argc > 3 ? 40 : 1); round++) {
+        void *handles[2];
+        for (int i = 0; i < 2; i++) {
+            pthread_t thread;
+            handles[i] = dlmopen(LM_ID_NEWLM, argv[1], RTLD_NOW);
+            void *function = handles[i] == NULL ? NULL : dlsym(handles[i], "look");
+            if (function == NULL || pthread_create(&thread, NULL, looks, function) != 0) {
+                printf("%s\n", dlerror());
+                return 1;
+            }
+            pthread_join(thread, NULL);
+        }
+        dlclose(handles[0]);
+        dlclose(handles[1]);
+        mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* the next libc lies elsewhere */
+    }
+    return 0;
+}
+"""
+
+
+class TestNamespaces:
+    def lines(self, tmp_path: Path, *more: str, audit: bool = True) -> list[str]:
+        """What libraries in two namespaces say."""
+        looker = compile_library(LOOKER, "liblooker.so", "-O0", "-Wno-nonnull", "-Wno-stringop-overread")
+        opener = compile_program(OPENER, "opener", "-ldl", "-pthread")
+        return answers(tmp_path, [str(looker), VENDOR, *more], which=opener, audit=audit)
+
+    def test_have_their_own_errno(self, tmp_path: Path) -> None:
+        """A library there sees the GPU, each failure's errno in its own libc, and nothing in it after a success."""
+        expected = "0x10de 42; -1 2, -1 14, -1 13, -1 22; 0, program 77"
+        assert self.lines(tmp_path) == [expected] * 2
+
+    def test_without_the_auditor_look_past(self, tmp_path: Path) -> None:
+        """Their calls go to their own libc: the test above can fail."""
+        assert not any("0x10de" in line for line in self.lines(tmp_path, audit=False))
+
+    def test_come_and_go(self, tmp_path: Path) -> None:
+        """Eighty of them, two at a time, are served: what one of them had is free again for the next."""
+        lines = self.lines(tmp_path, "often")
+        assert len(lines) == 80
+        assert len(set(lines)) == 1
+        assert lines[0].startswith("0x10de 42; -1 2,")
+
+
+# Has functions of libc in its data, and calls them so.
+POINTER = r"""
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int (*const volatile opens)(const char *, int, ...) = open;
+static int (*const volatile looks)(const char *, int) = access;
+static ssize_t (*const volatile reads)(int, void *, size_t) = read;
+static DIR *(*const volatile lists)(const char *) = opendir;
+
+int look(const char *path, char *to, size_t size) {
+    char text[16] = "";
+    int fd = opens(path, O_RDONLY);
+    ssize_t got = reads(fd, text, sizeof(text) - 1);
+    text[got > 0 ? got - 1 : 0] = '\0';
+    return snprintf(to, size, "%s %d %d", text, looks(path, F_OK), lists("/sys/module/nvidia") != NULL);
+}
+"""
+LOADER = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(int argc, char **argv) {
+    char line[256];
+    void *handle = dlopen(argv[1], RTLD_NOW | atoi(argv[3]) * RTLD_DEEPBIND);
+    int (*look)(const char *, char *, size_t) = handle == NULL ? NULL : dlsym(handle, "look");
+    if (argc != 4 || look == NULL) {
+        printf("%s\n", dlerror());
+        return 1;
+    }
+    look(argv[2], line, sizeof(line));
+    puts(line);
+    return 0;
+}
+"""
+
+
+class TestPointers:
+    def look(self, tmp_path: Path, *flags: str, deep: bool = True, audit: bool = True) -> str:
+        """What a library says that has been opened by itself."""
+        library = compile_library(POINTER, "libpointer.so", *flags)
+        words = [str(library), VENDOR, str(int(deep))]
+        (line,) = answers(tmp_path, words, which=compile_program(LOADER, "loader", "-ldl"), audit=audit)
+        return line
+
+    @pytest.mark.parametrize("flags", [(), ("-fno-plt",), ("-Wl,-z,noseparate-code",), ("-Wl,-z,now,-z,relro",)])
+    @pytest.mark.parametrize("deep", [True, False])
+    def test_of_a_library_opened_later_are_led(self, tmp_path: Path, flags: tuple[str, ...], deep: bool) -> None:
+        """They are the shims', where the library looks into libc first, too; others are libc's."""
+        assert self.look(tmp_path, *flags, deep=deep) == "0x10de 0 1"
+
+    def test_without_the_auditor_are_libcs(self, tmp_path: Path) -> None:
+        """The test above can fail."""
+        assert "0x10de" not in self.look(tmp_path, audit=False)
+
+    def test_to_another_library_are_left_alone(self, tmp_path: Path) -> None:
+        """A library that brings an `access` of its own along has that one, and its `open` is led all the same."""
+        own = compile_library("int access(const char *path, int mode) { return path[0] + mode; }", "libown.so", "-w")
+        line = self.look(tmp_path, f"-L{own.parent}", "-Wl,--no-as-needed,-lown", f"-Wl,-rpath,{own.parent}")
+        assert line == f"0x10de {ord('/')} 1"
+
+
 class TestPeers:
     @pytest.mark.parametrize("place", ["RTLD_NEXT", 'dlopen("libc.so.6", RTLD_NOW)'])
     @pytest.mark.parametrize("where", ["behind", "before"])
@@ -176,4 +336,5 @@ class TestMatrix:
         assert changed == {
             "realpath, version 2.2.5", "dlsym of libc's handle", "dlsym of libc's handle: stat",
             "dlvsym(RTLD_DEFAULT)", "dlvsym of libc's handle", "dlmopen of libc", "a library opened RTLD_DEEPBIND",
+            "a library opened RTLD_DEEPBIND, a call without a PLT", "a library in a namespace of its own",
         }  # fmt: skip

@@ -47,6 +47,13 @@ VGPU_EXPORT void la_preinit(uintptr_t *cookie) {
     vgpu_lead_started();
 }
 
+VGPU_EXPORT void la_activity(uintptr_t *cookie, unsigned int flag) {
+    (void)cookie;
+    if (flag == LA_ACT_CONSISTENT) {
+        vgpu_lead_opened();
+    }
+}
+
 VGPU_EXPORT unsigned int la_objclose(uintptr_t *cookie) {
     vgpu_lead_unmapped(cookie);
     return 0;

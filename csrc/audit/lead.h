@@ -1,5 +1,5 @@
 /* Leads look-ups that pass the preloaded shims by back to them: dlsym of libc's own handle, look-ups with a version, a
- * library that was opened RTLD_DEEPBIND, a libc in a namespace of its own. */
+ * library that was opened RTLD_DEEPBIND, libraries and a libc in a namespace of their own. */
 #ifndef VGPU_AUDIT_LEAD_H
 #define VGPU_AUDIT_LEAD_H
 
@@ -14,6 +14,9 @@ void vgpu_lead_unmapped(const uintptr_t *cookie);
 
 /* What the program started with is mapped; what comes now is opened by it. */
 void vgpu_lead_started(void);
+
+/* All that a dlopen needs is mapped, and is relocated next. */
+void vgpu_lead_opened(void);
 
 /* Where a binding leads to that the linker has resolved to `found`: there, or into a shim.
  *

@@ -41,6 +41,42 @@
         OR_LINKED(type, name, arguments)                                                                               \
     }
 
+/* The same for what opens a directory, which the machine may have where the link leads: that one is closed first, so
+ * that the tree's has its number. */
+#define OR_LINKED_DIRECTORY(type, name, arguments, may_be, fd_of, close_it, nothing)                                   \
+    type answer = VGPU_REAL(name) arguments;                                                                           \
+    if (VGPU_SELDOM((may_be) | (answer == (nothing)))) {                                                               \
+        if (answer != (nothing) && vgpu_linked_opened(directory, path, fd_of(answer))) {                               \
+            int saved = errno;                                                                                         \
+            close_it(answer);                                                                                          \
+            errno = ENOENT;                                                                                            \
+            answer = vgpu_again_##name(CALLER, nothing, VGPU_BARE arguments);                                          \
+            errno = answer == (nothing) ? errno : saved;                                                               \
+        } else if (VGPU_LINKED_MISSED(answer)) {                                                                       \
+            return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                             \
+        }                                                                                                              \
+    }                                                                                                                  \
+    return answer;
+
+#define ITSELF(fd) (fd)
+#define CLOSE(fd) vgpu_raw3(SYS_close, fd, 0, 0)
+
+#define VGPU_FILE_OPEN(type, name, parameters, arguments, family, before, serve)                                       \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, CLOSE, -1)                      \
+    }
+
+#define VGPU_FILE_LIST(type, name, parameters, arguments, family, before, serve)                                       \
+    EXPORT(type, name, parameters) {                                                                                   \
+        if (IS_OF_TREE(name, directory, path)) {                                                                       \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        OR_LINKED_DIRECTORY(type, name, arguments, 1, dirfd, closedir, NULL)                                           \
+    }
+
 /* The mode is there to be taken only if the flags ask for one. */
 #define VGPU_FILE_MODE(type, name, parameters, arguments, family, before, serve, open_parameters)                      \
     VGPU_USUAL EXPORT(type, name, open_parameters) {                                                                   \
@@ -54,7 +90,7 @@
         if (IS_OF_TREE(name, directory, path)) {                                                                       \
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        OR_LINKED(type, name, arguments)                                                                               \
+        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, CLOSE, -1)                      \
     }
 
 /* What the real function has answered may be a device's, or another's than that of a link into the tree. */

@@ -50,6 +50,9 @@ enum { directory = AT_FDCWD, second_directory = AT_FDCWD };
  * parameter `at` is the directory that a relative path starts from. */
 VGPU_USUAL int vgpu_file_maybe(int at, const char *path);
 
+/* The first half of that, for a path that can be read: is its start all that there is against it? */
+int vgpu_file_begins(const char *path);
+
 /* What a stat of either kind has told. */
 #define VGPU_DEVICE_OF(to) (_Generic((to), struct statx *: vgpu_statx_device, struct stat *: vgpu_stat_device)(to))
 #define VGPU_IS_LINK(to) (_Generic((to), struct statx *: vgpu_statx_is_link, struct stat *: vgpu_stat_is_link)(to))

@@ -14,6 +14,7 @@
 enum vgpu_known_kind {
     VGPU_KNOWN_OUTSIDE = 1, /* no link of this directory, as it is spelled, leads into the tree */
     VGPU_KNOWN_NO_LINK = 2, /* this path, absolute and normal, is not a link itself */
+    VGPU_KNOWN_STAYS = 3,   /* this directory, opened as it is spelled, is on none of the tree's file systems */
 };
 
 enum { VGPU_KNOWN_BITS = 10, VGPU_ELSEWHERE_BITS = 9, VGPU_PAGE_SIZE = 4096, VGPU_CHUNK = 16 };

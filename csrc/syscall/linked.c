@@ -44,6 +44,22 @@ int vgpu_linked_find(int at, const char *path, char *to) {
     return found;
 }
 
+int vgpu_linked_opened(int at, const char *path, int fd) {
+    struct stat facts;
+    if (fd < 0 || (path[0] != '/' && at != AT_FDCWD)) {
+        return 0;
+    }
+    size_t length = vgpu_length(path);
+    if (vgpu_known_has(path, length, VGPU_KNOWN_STAYS) || vgpu_raw3(SYS_fstat, fd, (long)&facts, 0) != 0) {
+        return 0;
+    }
+    if (!vgpu_linked_odd(0, facts.st_dev)) {
+        vgpu_known_add(path, length, VGPU_KNOWN_STAYS);
+        return 0;
+    }
+    return !vgpu_file_begins(path) && vgpu_linked_find(at, path, NULL);
+}
+
 /* The room for a path is only taken where there is a use for it: a signal's stack may be small. A freopen that has
  * failed has closed the stream, and cannot be tried again. */
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \

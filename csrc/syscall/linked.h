@@ -2,7 +2,8 @@
  * whether it is such a link would cost each call a system call; so that is asked when a real function has answered that
  * there is no such file, or when a stat tells that the path has led to a file system that the tree stands for.
  *
- * What stays unseen: a link to a file that the machine has as well, for a function that does not tell where it is. */
+ * What stays unseen: a link to a file, but not a directory, that the machine has as well, for a function that does not
+ * tell where it is. */
 #ifndef VGPU_LINKED_H
 #define VGPU_LINKED_H
 
@@ -47,7 +48,12 @@ static inline int vgpu_linked_odd_answer(long answer, const struct stat *to) {
 
 /* Such a file: has the path come there by a link? */
 #define VGPU_LINKED_STAT(at, path, to)                                                                                 \
-    (!VGPU_IS_LINK(to) && ((path)[0] == '/' || (at) == AT_FDCWD) && !vgpu_file_maybe(at, path))
+    (!VGPU_IS_LINK(to) && !vgpu_path_is_no_text(path) && ((path)[0] == '/' || (at) == AT_FDCWD) &&                     \
+     !vgpu_file_begins(path))
+
+/* The same of a directory that has been opened: `fd` is a descriptor of it, or -1. What is known to be none costs no
+ * system call. */
+__attribute__((cold)) int vgpu_linked_opened(int at, const char *path, int fd);
 
 /* vgpu_again_<name>(caller, answer, <the parameters>): the call once more where the link leads, if it leads into the
  * tree; else `answer`, which is the real function's. */

@@ -24,25 +24,28 @@ static unsigned int first_bit(const char *first) {
     return VGPU_SELDOM(first[0] == '\0') ? 0 : ((unsigned char)first[0] * 7U + (unsigned char)first[1]) & 63;
 }
 
+/* `path` begins as the tree's do, or is relative where that may matter. */
+static inline int begins_so(uint64_t candidates, const char *path) {
+    if (VGPU_SELDOM(path[0] != '/')) {
+        return __atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED) != 0;
+    }
+    const char *first = path;
+    do {
+        first++;
+    } while (VGPU_SELDOM(first[0] == '/') || VGPU_SELDOM(first[0] == '.' && first[1] == '/'));
+    return VGPU_SELDOM(candidates >> first_bit(first) & 1);
+}
+
 int vgpu_file_maybe(int at, const char *path) {
     uint64_t candidates = __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED);
     if (VGPU_SELDOM(candidates == 0) || VGPU_SELDOM(vgpu_path_is_no_text(path))) {
         return 0;
     }
-    if (VGPU_SELDOM(path[0] != '/')) {
-        if (__atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED) != 0) {
-            return 1;
-        }
-    } else {
-        const char *first = path;
-        do {
-            first++;
-        } while (VGPU_SELDOM(first[0] == '/') || VGPU_SELDOM(first[0] == '.' && first[1] == '/'));
-        if (VGPU_SELDOM(candidates >> first_bit(first) & 1)) {
-            return 1;
-        }
-    }
-    return vgpu_spelling_is_odd(at, path);
+    return VGPU_SELDOM(begins_so(candidates, path)) || vgpu_spelling_is_odd(at, path);
+}
+
+int vgpu_file_begins(const char *path) {
+    return begins_so(__atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED), path);
 }
 
 static uint64_t candidates_of(const struct vgpu_image *image) {

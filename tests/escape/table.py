@@ -21,10 +21,10 @@ So a gap in the table is the provider's. The reasons are numbered below it.
 
 The preload column is that of a run with its auditor (`LD_AUDIT`, on unless `--no-audit` is given; a program with
 elevated rights has none). It leads look-ups that go past the preloaded shims to libc back to them: `dlsym` and `dlvsym`
-of libc's handle, look-ups with a version, calls of a library that was opened `RTLD_DEEPBIND`. Not of an object that has
-the name itself, nor where another preloaded library behind the shims has it: those mean what is behind them. Of a libc
-that `dlmopen` has loaded, only functions are led that deal in numbers: its streams and memory are its own. Without the
-auditor those ways escape.
+of libc's handle, look-ups with a version, calls and pointers of a library that was opened `RTLD_DEEPBIND`, calls of a
+library that `dlmopen` has loaded. Not of an object that has the name itself, nor where another preloaded library behind
+the shims has it: those mean what is behind them. Of another namespace's libc, only functions are led that deal in
+numbers: its streams and memory are its own. Without the auditor those ways escape.
 
 The table is made from the list of known escapes, `tests/escape/known.toml`, and the tests hold both: a new escape fails
 them, and so does one that is listed and mended. After a change: `PYTHONPATH=tests python -m escape --update`.

@@ -86,19 +86,54 @@ static void through_a_link_to_a_link(const char *unused) {
     remove_alias(link);
 }
 
-/* What is there on every machine, too: the simulated host only adds to it. */
-static void through_a_link_to_a_merged_directory(const char *unused) {
-    char link[PATH_MAX], path[PATH_MAX];
-    (void)unused;
-    join(path, at.device, "");
-    *strrchr(path, '/') = '\0';
-    alias(link, path);
-    DIR *stream = opendir(link);
+/* The device in a listing of what `link` leads to, by a stream or by a stream of a descriptor. */
+static void list_through(DIR *stream) {
     int found = 0;
     for (struct dirent *entry; stream != NULL && (entry = readdir(stream)) != NULL;) {
         found |= strcmp(entry->d_name, strrchr(at.device, '/') + 1) == 0;
     }
     see(found, "the device is not listed");
+}
+
+/* What is there on every machine, too: the simulated host only adds to it. */
+static void alias_of_a_merged_directory(char *link) {
+    char path[PATH_MAX];
+    join(path, at.device, "");
+    *strrchr(path, '/') = '\0';
+    alias(link, path);
+}
+
+static void through_a_link_to_a_merged_directory(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias_of_a_merged_directory(link);
+    list_through(opendir(link));
+    remove_alias(link);
+}
+
+static void by_a_descriptor_of_a_link_to_it(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias_of_a_merged_directory(link);
+    int before = dup(0);
+    close(before);
+    int fd = open(link, O_RDONLY | O_DIRECTORY);
+    expect(fd == before, "the descriptor is %d, not the lowest free one, %d", fd, before);
+    list_through(fd < 0 ? NULL : fdopendir(fd));
+    remove_alias(link);
+}
+
+static void through_a_link_to_a_merged_file(const char *unused) {
+    char link[PATH_MAX], path[PATH_MAX], line[256];
+    int found = 0;
+    (void)unused;
+    join(path, at.root, "/proc/devices");
+    alias(link, path);
+    FILE *stream = fopen(link, "r");
+    while (stream != NULL && fgets(line, sizeof(line), stream) != NULL) {
+        found |= strstr(line, "nvidia") != NULL;
+    }
+    see(found, "the driver is not listed");
     remove_alias(link);
 }
 
@@ -311,6 +346,8 @@ const struct probe spellings[] = {
     {"a link to the file", through_a_link_to_the_file, NULL},
     {"a link to a link to the file, fopen", through_a_link_to_a_link, NULL},
     {"a link to a directory that the machine has, too", through_a_link_to_a_merged_directory, NULL},
+    {"a link to a directory that the machine has, too, opened", by_a_descriptor_of_a_link_to_it, NULL},
+    {"a link to a file that the machine has, too", through_a_link_to_a_merged_file, NULL},
     {"stat of a link to the device", through_a_link_to_the_device, NULL},
     {"access of a link to the device", may_through_a_link_to_the_device, NULL},
     {"opendir of a link to the driver", listed_through_a_link, NULL},
