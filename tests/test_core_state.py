@@ -158,6 +158,7 @@ class TestFreestanding:
         command = ["nm", "-D", str(shim_path("audit"))]
         listing = subprocess.run(command, capture_output=True, text=True, check=True)
         assert sorted(line.split()[-2:] for line in listing.stdout.splitlines()) == [
+            ["T", "la_activity"],
             ["T", "la_objclose"],
             ["T", "la_objopen"],
             ["T", "la_preinit"],
