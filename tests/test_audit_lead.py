@@ -278,7 +278,7 @@ class TestPointers:
         (line,) = answers(tmp_path, words, which=compile_program(LOADER, "loader", "-ldl"), audit=audit)
         return line
 
-    @pytest.mark.parametrize("flags", [(), ("-fno-plt",), ("-Wl,-z,noseparate-code",), ("-Wl,-z,now,-z,relro",)])
+    @pytest.mark.parametrize("flags", [("-Wl,-z,separate-code",), ("-fno-plt",), ("-Wl,-z,now,-z,relro",)])
     @pytest.mark.parametrize("deep", [True, False])
     def test_of_a_library_opened_later_are_led(self, tmp_path: Path, flags: tuple[str, ...], deep: bool) -> None:
         """They are the shims', where the library looks into libc first, too; others are libc's."""
@@ -287,6 +287,12 @@ class TestPointers:
     def test_without_the_auditor_are_libcs(self, tmp_path: Path) -> None:
         """The test above can fail."""
         assert "0x10de" not in self.look(tmp_path, audit=False)
+
+    def test_beside_code_are_left_alone(self, tmp_path: Path) -> None:
+        """No page that holds code is written to: what a library without separate code looks for first, it finds."""
+        flags = "-Wl,-z,noseparate-code"
+        assert "0x10de" not in self.look(tmp_path, flags)
+        assert self.look(tmp_path / "again", flags, deep=False) == "0x10de 0 1"
 
     def test_to_another_library_are_left_alone(self, tmp_path: Path) -> None:
         """A library that brings an `access` of its own along has that one, and its `open` is led all the same."""

@@ -52,7 +52,8 @@ static void replace(const struct link_map *map, Elf64_Rela *row, uintptr_t targe
     uintptr_t first = (uintptr_t)row & ~(uintptr_t)(PAGE - 1);
     uintptr_t size = (uintptr_t)(row + 1) - first;
     int protection = protection_of(map, (uintptr_t)row);
-    if ((protection & PROT_READ) == 0 ||
+    /* What has been written to may not become executable again where SELinux says so, and code may lie there. */
+    if ((protection & PROT_READ) == 0 || (protection & PROT_EXEC) != 0 ||
         vgpu_raw3(SYS_mprotect, (long)first, (long)size, PROT_READ | PROT_WRITE) != 0) {
         return;
     }
