@@ -59,14 +59,13 @@
     return answer;
 
 #define ITSELF(fd) (fd)
-#define CLOSE(fd) vgpu_raw3(SYS_close, fd, 0, 0)
 
 #define VGPU_FILE_OPEN(type, name, parameters, arguments, family, before, serve)                                       \
     EXPORT(type, name, parameters) {                                                                                   \
         if (IS_OF_TREE(name, directory, path)) {                                                                       \
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, CLOSE, -1)                      \
+        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, vgpu_linked_close, -1)          \
     }
 
 #define VGPU_FILE_LIST(type, name, parameters, arguments, family, before, serve)                                       \
@@ -90,7 +89,7 @@
         if (IS_OF_TREE(name, directory, path)) {                                                                       \
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, CLOSE, -1)                      \
+        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, vgpu_linked_close, -1)          \
     }
 
 /* What the real function has answered may be a device's, or another's than that of a link into the tree. */

@@ -20,7 +20,7 @@ static uint64_t hash_of(const char *directory, size_t length, enum vgpu_known_ki
         }
         directory = copy;
     }
-    return vgpu_known_hash(directory, length) ^ (uint64_t)kind;
+    return vgpu_known_hash(directory, length) ^ vgpu_known_mark(kind);
 }
 
 void vgpu_known_add(const char *directory, size_t length, enum vgpu_known_kind kind) {

@@ -114,6 +114,11 @@ static inline int vgpu_elsewhere_slot(uint64_t hash) {
     return (int)((hash ^ hash >> 29) >> (64 - VGPU_ELSEWHERE_BITS));
 }
 
+/* In the bits that choose a slot, so that a directory keeps what is known of it as a path. */
+static inline uint64_t vgpu_known_mark(enum vgpu_known_kind kind) {
+    return (uint64_t)kind << 60;
+}
+
 static inline int vgpu_known_slot(uint64_t hash) {
     return (int)((hash ^ hash >> 29) >> (64 - VGPU_KNOWN_BITS));
 }
@@ -154,7 +159,7 @@ VGPU_UNCHECKED static inline int vgpu_spelling_is_odd(int directory, const char 
     if (VGPU_SELDOM(end == path) || (VGPU_SELDOM(path[0] != '/') && directory != AT_FDCWD)) {
         return 0;
     }
-    uint64_t hash = vgpu_known_hash(path, (size_t)(end - path)) ^ VGPU_KNOWN_OUTSIDE;
+    uint64_t hash = vgpu_known_hash(path, (size_t)(end - path)) ^ vgpu_known_mark(VGPU_KNOWN_OUTSIDE);
     return __atomic_load_n(&vgpu_known[vgpu_known_slot(hash)], __ATOMIC_RELAXED) != hash;
 }
 

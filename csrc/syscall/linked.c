@@ -60,6 +60,10 @@ int vgpu_linked_opened(int at, const char *path, int fd) {
     return !vgpu_file_begins(path) && vgpu_linked_find(at, path, NULL);
 }
 
+void vgpu_linked_close(int fd) {
+    vgpu_raw3(SYS_close, fd, 0, 0);
+}
+
 /* The room for a path is only taken where there is a use for it: a signal's stack may be small. A freopen that has
  * failed has closed the stream, and cannot be tried again. */
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \

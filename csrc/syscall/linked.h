@@ -54,6 +54,7 @@ static inline int vgpu_linked_odd_answer(long answer, const struct stat *to) {
 /* The same of a directory that has been opened: `fd` is a descriptor of it, or -1. What is known to be none costs no
  * system call. */
 __attribute__((cold)) int vgpu_linked_opened(int at, const char *path, int fd);
+__attribute__((cold)) void vgpu_linked_close(int fd);
 
 /* vgpu_again_<name>(caller, answer, <the parameters>): the call once more where the link leads, if it leads into the
  * tree; else `answer`, which is the real function's. */
