@@ -154,7 +154,7 @@ class TestTheProgram:
 
     def test_whose_time_is_over(self, run: Callable[..., Run]) -> None:
         """It and its daemons are ended, bwrap is not counted among those."""
-        done = run("sh", "-c", "setsid sleep 60 & sleep 60", timeout=1)
+        done = run("sh", "-c", "setsid sleep 60 & exec sleep 60", timeout=1)
         assert done.timed_out
         assert done.returncode == -signal.SIGTERM
         for process in done.processes:
