@@ -1,5 +1,6 @@
-/* What has been found out about directories, so that an ordinary path costs no system call: a small table of hashes,
- * shared by all threads, without a lock. An entry that is lost, or overwritten by another thread's, is found out again.
+/* What has been found out about directories, and what else a usual call asks (struct vgpu_filter), so that an ordinary
+ * path costs no system call: a small table of hashes, shared by all threads, without a lock. An entry that is lost, or
+ * overwritten by another thread's, is found out again.
  *
  * A directory may be replaced by a link later. Where this process does that (chdir, rename, symlink) all is forgotten;
  * a link that another process puts in place of a directory that was known here stays unseen. */
@@ -46,8 +47,7 @@ int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind ki
 void vgpu_elsewhere_add(const char *path);
 int vgpu_elsewhere_has(const char *path);
 
-/* A branch that a usual path does not take. The kernel leaves the processor without a guess for ours, and what it then
- * takes for granted is that none is taken (docs/cost.md). */
+/* A branch that a usual path does not take: the code of that path stands in one piece. */
 #define VGPU_SELDOM(condition) __builtin_expect((condition) != 0, 0)
 
 /* Reads past the end of a text, never past its page: no fault, but a sanitizer would call it one. */
