@@ -20,6 +20,7 @@ MACHINES_LACK = {
 
 BY_OPENAT = {
     "openat", "openat of /, sys/...", "openat of /sys/bus, pci/...", "openat of the place /sys, bus/...",
+    "a link below a descriptor to a directory that the machine has, too",
 }  # fmt: skip
 """Ways that need the shim's `openat`. From a directory of the tree, a real descriptor, libc's own does as well."""
 

@@ -34,10 +34,10 @@ int main(int argc, char **argv) {
                 snprintf(other, sizeof(other), "%s", path);
                 other[at] = (char)byte;
                 other[length + 1] = '\0';
-                if (strcmp(other, path) != 0) {
+                if (strcmp(other, path) != 0 && other[0] != '\0') {
                     vgpu_elsewhere_add(other);
                     wrong += vgpu_elsewhere_has(path);
-                    wrong += !vgpu_elsewhere_has(other) && vgpu_elsewhere_hash(other) != 0;
+                    wrong += !vgpu_elsewhere_has(other) && vgpu_whole_hash(other) != 0;
                 }
             }
         }
@@ -46,8 +46,11 @@ int main(int argc, char **argv) {
             vgpu_elsewhere_add(other + offset);
             wrong += !vgpu_elsewhere_has(path);
         }
+        wrong += vgpu_direct_has(AT_FDCWD, path);
+        vgpu_direct_add(3, path);
+        wrong += !vgpu_direct_has(3, path) || vgpu_direct_has(4, path) || vgpu_direct_has(AT_FDCWD, path);
         vgpu_known_forget();
-        wrong += vgpu_elsewhere_has(path);
+        wrong += vgpu_elsewhere_has(path) || vgpu_direct_has(3, path);
     }
     char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mprotect(pages + 4096, 4096, PROT_NONE);
@@ -126,7 +129,7 @@ def taken_for_another(header: str) -> int:
     """How often a path was known because another one was, with this hash."""
     table = re.sub(r'#include "syscall/known.h"', "", (KNOWN / "known.c").read_text(encoding="utf-8"))
     program = compile_program(header + table + NEIGHBOURS, "neighbours", "-Wno-implicit-fallthrough")
-    paths = ["/dev/null", "/sys/class/net", DEVICE, f"{DEVICE}/vendor", f"/sys/{'long/' * 50}x"]
+    paths = ["/dev/null", "/sys/class/net", DEVICE, f"{DEVICE}/vendor", f"/sys/{'long/' * 50}x", f"/sys/{'a' * 40}"]
     done = subprocess.run([program, *paths], capture_output=True, text=True, timeout=60, check=True)
     return int(done.stdout)
 
@@ -136,14 +139,19 @@ def test_no_path_is_taken_for_its_neighbour() -> None:
     assert taken_for_another((KNOWN / "known.h").read_text(encoding="utf-8")) == 0
 
 
+SEEDED = "__atomic_load_n(&vgpu_filter.seed, __ATOMIC_RELAXED) ^\n           (before"
+
+
 @pytest.mark.parametrize(
     ("sound", "broken"),
     [
-        ("path += VGPU_CHUNK;\n    } while (ends == 0);", "path += VGPU_CHUNK;\n    } while (0);"),
-        ("hash ^= (uint64_t)product ^ (uint64_t)(product >> 64);", "hash ^= (uint64_t)product & 0xffff;"),
-        ("__atomic_load_n(&vgpu_filter.seed, __ATOMIC_RELAXED);\n    uint64_t salt", "1;\n    uint64_t salt"),
+        ("(uint64_t)product ^ (uint64_t)(product >> 64)", "(uint64_t)product & 0"),
+        ("(before << behind) * UINT64_C(0xa0761d6478bd642f)", "0"),
+        ("(last << behind) * UINT64_C(0xe7037ed1a0b428db)", "((last << behind) * 3 & 0xffff)"),
+        (f"return length * UINT64_C(0x9e3779b97f4a7c15) ^ {SEEDED}", f"return {SEEDED}"),
+        (SEEDED, "(before"),
     ],
-    ids=["first chunk alone", "few bits", "never forgets"],
+    ids=["last bytes alone", "last eight", "few bits", "no length", "never forgets"],
 )  # fmt: skip
 def test_a_weaker_hash_is_noticed(sound: str, broken: str) -> None:
     """Control: a hash of the path's start, of few bits, or one that nothing makes forget."""

@@ -11,6 +11,9 @@
 /* A row's parameter `directory` hides the constant of files.h. */
 #pragma GCC diagnostic ignored "-Wshadow"
 
+/* What a row without such a parameter has. */
+enum { flags = 0 };
+
 #define CALLER ((uint64_t)(uintptr_t)__builtin_return_address(0))
 #define EXPORT(type, name, parameters)                                                                                 \
     __attribute__((visibility("default"))) type vgpu_export_##name parameters __asm__(#name);                          \
@@ -41,39 +44,63 @@
         OR_LINKED(type, name, arguments)                                                                               \
     }
 
-/* The same for what opens a directory, which the machine may have where the link leads: that one is closed first, so
- * that the tree's has its number. */
-#define OR_LINKED_DIRECTORY(type, name, arguments, may_be, fd_of, close_it, nothing)                                   \
+/* The same for what opens a file: a link may have led to one that the machine has as well. */
+#define OPENED(type, name, arguments, fd_of, nothing)                                                                  \
+    unsigned int opens = vgpu_file_opens(VGPU_FILE_##name, directory, path);                                           \
+    if (VGPU_SELDOM(opens & VGPU_OPENS_TREE)) {                                                                        \
+        return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                        \
+    }                                                                                                                  \
     type answer = VGPU_REAL(name) arguments;                                                                           \
-    if (VGPU_SELDOM((may_be) | (answer == (nothing)))) {                                                               \
-        if (answer != (nothing) && vgpu_linked_opened(directory, path, fd_of(answer))) {                               \
-            int saved = errno;                                                                                         \
-            close_it(answer);                                                                                          \
-            errno = ENOENT;                                                                                            \
-            answer = vgpu_again_##name(CALLER, nothing, VGPU_BARE arguments);                                          \
-            errno = answer == (nothing) ? errno : saved;                                                               \
-        } else if (VGPU_LINKED_MISSED(answer)) {                                                                       \
-            return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                             \
-        }                                                                                                              \
+    if (VGPU_SELDOM((opens & VGPU_OPENS_UNKNOWN) | (answer == (nothing))) &&                                           \
+        (answer == (nothing) ? VGPU_LINKED_MISSED(answer) : vgpu_linked_opened(directory, path, fd_of(answer)))) {     \
+        return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                                 \
     }                                                                                                                  \
     return answer;
 
-#define ITSELF(fd) (fd)
+/* A link that was not followed says nothing of where it leads. */
+#define FOLLOWED(fd) ((flags & O_NOFOLLOW) != 0 ? -1 : (fd))
 
 #define VGPU_FILE_OPEN(type, name, parameters, arguments, family, before, serve)                                       \
     EXPORT(type, name, parameters) {                                                                                   \
-        if (IS_OF_TREE(name, directory, path)) {                                                                       \
-            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
-        }                                                                                                              \
-        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, vgpu_linked_close, -1)          \
+        OPENED(type, name, arguments, FOLLOWED, -1)                                                                    \
     }
 
 #define VGPU_FILE_LIST(type, name, parameters, arguments, family, before, serve)                                       \
     EXPORT(type, name, parameters) {                                                                                   \
+        OPENED(type, name, arguments, dirfd, NULL)                                                                     \
+    }
+
+#define VGPU_FILE_STREAM(type, name, parameters, arguments, family, before, serve)                                     \
+    EXPORT(type, name, parameters) {                                                                                   \
+        OPENED(type, name, arguments, vgpu_linked_number, NULL)                                                        \
+    }
+
+/* What opens a path where no shim sees it: beside that, a look at the path costs little. */
+#define VGPU_FILE_SCAN(type, name, parameters, arguments, family, before, serve)                                       \
+    EXPORT(type, name, parameters) {                                                                                   \
         if (IS_OF_TREE(name, directory, path)) {                                                                       \
             return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
         }                                                                                                              \
-        OR_LINKED_DIRECTORY(type, name, arguments, 1, dirfd, closedir, NULL)                                           \
+        if ((flags & O_NOFOLLOW) == 0 && vgpu_linked_find(directory, path, NULL)) {                                    \
+            return vgpu_again_##name(CALLER, -1, VGPU_BARE arguments);                                                 \
+        }                                                                                                              \
+        return VGPU_REAL(name) arguments;                                                                              \
+    }
+
+/* One that has failed has closed the stream, and cannot be tried again. The path may be NULL: the file that the stream
+ * has. */
+#define VGPU_FILE_REOPEN(type, name, parameters, arguments, family, before, serve)                                     \
+    EXPORT(type, name, parameters) {                                                                                   \
+        unsigned int opens = vgpu_file_opens(VGPU_FILE_##name, directory, path);                                       \
+        if (VGPU_SELDOM(opens & VGPU_OPENS_TREE)) {                                                                    \
+            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
+        }                                                                                                              \
+        type answer = VGPU_REAL(name) arguments;                                                                       \
+        if (VGPU_SELDOM(opens & VGPU_OPENS_UNKNOWN) && answer != NULL &&                                               \
+            vgpu_linked_opened(directory, path, vgpu_linked_number(answer))) {                                         \
+            return vgpu_again_##name(CALLER, answer, VGPU_BARE arguments);                                             \
+        }                                                                                                              \
+        return answer;                                                                                                 \
     }
 
 /* The mode is there to be taken only if the flags ask for one. */
@@ -86,10 +113,7 @@
             mode = va_arg(rest, mode_t);                                                                               \
             va_end(rest);                                                                                              \
         }                                                                                                              \
-        if (IS_OF_TREE(name, directory, path)) {                                                                       \
-            return vgpu_call_##name(vgpu_file_self(), CALLER, VGPU_BARE arguments);                                    \
-        }                                                                                                              \
-        OR_LINKED_DIRECTORY(type, name, arguments, (flags & O_DIRECTORY) != 0, ITSELF, vgpu_linked_close, -1)          \
+        OPENED(type, name, arguments, FOLLOWED, -1)                                                                    \
     }
 
 /* What the real function has answered may be a device's, or another's than that of a link into the tree. */
@@ -99,7 +123,7 @@
         if (answer == 0 && vgpu_file_device_maybe(VGPU_DEVICE_OF(to))) {                                               \
             return VGPU_IDENTIFY(vgpu_file_self(), VGPU_FILE_##name, caller, to);                                      \
         }                                                                                                              \
-        if (answer == 0 ? VGPU_LINKED_STAT(directory, path, to) : VGPU_LINKED_MISSED(answer)) {                        \
+        if (answer == 0 ? VGPU_LINKED_STAT(directory, path, flags, to) : VGPU_LINKED_MISSED(answer)) {                 \
             return vgpu_again_##name(caller, answer, VGPU_BARE arguments);                                             \
         }                                                                                                              \
         return answer;                                                                                                 \

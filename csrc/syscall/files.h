@@ -50,12 +50,19 @@ enum { directory = AT_FDCWD, second_directory = AT_FDCWD };
  * parameter `at` is the directory that a relative path starts from. */
 VGPU_USUAL int vgpu_file_maybe(int at, const char *path);
 
-/* The first half of that, for a path that can be read: is its start all that there is against it? */
-int vgpu_file_begins(const char *path);
+/* The same for what opens: is the path of the tree? Of one that is opened for the first time nothing is known: a link
+ * may lead it there (vgpu_linked_opened). */
+enum { VGPU_OPENS_TREE = 1, VGPU_OPENS_UNKNOWN = 2 };
+VGPU_USUAL unsigned int vgpu_file_opens(enum vgpu_file_function function, int at, const char *path);
 
 /* What a stat of either kind has told. */
 #define VGPU_DEVICE_OF(to) (_Generic((to), struct statx *: vgpu_statx_device, struct stat *: vgpu_stat_device)(to))
-#define VGPU_IS_LINK(to) (_Generic((to), struct statx *: vgpu_statx_is_link, struct stat *: vgpu_stat_is_link)(to))
+#define VGPU_IS_LINK(to)                                                                                               \
+    (_Generic((to),                                                                                                    \
+         const struct statx *: vgpu_statx_is_link,                                                                     \
+         struct statx *: vgpu_statx_is_link,                                                                           \
+         const struct stat *: vgpu_stat_is_link,                                                                       \
+         struct stat *: vgpu_stat_is_link)(to))
 
 static inline uint64_t vgpu_stat_device(const struct stat *of) {
     return of->st_dev;

@@ -1,7 +1,7 @@
 #include "syscall/known.h"
 
 uint64_t vgpu_known[1 << VGPU_KNOWN_BITS];
-uint64_t vgpu_elsewhere[1 << VGPU_ELSEWHERE_BITS];
+uint64_t vgpu_whole[1 << VGPU_WHOLE_BITS];
 struct vgpu_filter vgpu_filter __attribute__((aligned(64))) = {
     .candidates = UINT64_MAX,
     .systems = {VGPU_NOBODYS, VGPU_NOBODYS, VGPU_NOBODYS},
@@ -39,12 +39,47 @@ int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind ki
     return __atomic_load_n(&vgpu_known[vgpu_known_slot(hash)], __ATOMIC_RELAXED) == hash;
 }
 
+static void whole_add(uint64_t hash) {
+    __atomic_store_n(&vgpu_whole[vgpu_whole_slot(hash)], hash, __ATOMIC_RELAXED);
+}
+
+/* The same number as vgpu_whole_hash, wherever the text lies. */
+static uint64_t hash_anywhere(const char *path) {
+    char copy[VGPU_CHUNK] = "";
+    uint64_t hash = vgpu_whole_hash(path);
+    size_t length = 0;
+    size_t from = 0;
+    if (hash != 0) {
+        return hash;
+    }
+    for (; path[length] != '\0'; length++) {
+        if (length - from == VGPU_CHUNK) {
+            hash ^= vgpu_whole_chunk(path + from, from);
+            from += VGPU_CHUNK;
+        }
+        if (length < sizeof(copy)) {
+            copy[length] = path[length];
+        }
+    }
+    if (length - from == VGPU_CHUNK) {
+        hash ^= vgpu_whole_chunk(path + from, from);
+    }
+    return hash ^ vgpu_whole_end(length < sizeof(copy) ? copy : path, length);
+}
+
 void vgpu_elsewhere_add(const char *path) {
-    uint64_t hash = vgpu_elsewhere_hash(path);
-    __atomic_store_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], hash, __ATOMIC_RELAXED);
+    whole_add(hash_anywhere(path));
 }
 
 int vgpu_elsewhere_has(const char *path) {
-    uint64_t hash = vgpu_elsewhere_hash(path);
-    return hash != 0 && __atomic_load_n(&vgpu_elsewhere[vgpu_elsewhere_slot(hash)], __ATOMIC_RELAXED) == hash;
+    uint64_t hash = vgpu_whole_hash(path);
+    return hash != 0 && vgpu_whole_has(hash);
+}
+
+void vgpu_direct_add(int at, const char *path) {
+    whole_add(hash_anywhere(path) ^ vgpu_direct_mark(at));
+}
+
+int vgpu_direct_has(int at, const char *path) {
+    return vgpu_whole_has(hash_anywhere(path) ^ vgpu_direct_mark(at));
 }

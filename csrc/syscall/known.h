@@ -2,8 +2,8 @@
  * path costs no system call: a small table of hashes, shared by all threads, without a lock. An entry that is lost, or
  * overwritten by another thread's, is found out again.
  *
- * A directory may be replaced by a link later. Where this process does that (chdir, rename, symlink) all is forgotten;
- * a link that another process puts in place of a directory that was known here stays unseen. */
+ * A directory or a file may be replaced by a link later. Where this process does that (chdir, rename, symlink) all is
+ * forgotten; a link that another process puts in place of what was known here stays unseen. */
 #ifndef VGPU_KNOWN_H
 #define VGPU_KNOWN_H
 
@@ -15,13 +15,12 @@
 enum vgpu_known_kind {
     VGPU_KNOWN_OUTSIDE = 1, /* no link of this directory, as it is spelled, leads into the tree */
     VGPU_KNOWN_NO_LINK = 2, /* this path, absolute and normal, is not a link itself */
-    VGPU_KNOWN_STAYS = 3,   /* this directory, opened as it is spelled, is on none of the tree's file systems */
 };
 
-enum { VGPU_KNOWN_BITS = 10, VGPU_ELSEWHERE_BITS = 9, VGPU_PAGE_SIZE = 4096, VGPU_CHUNK = 16 };
+enum { VGPU_KNOWN_BITS = 10, VGPU_WHOLE_BITS = 10, VGPU_PAGE_SIZE = 4096, VGPU_CHUNK = 16 };
 
 extern uint64_t vgpu_known[1 << VGPU_KNOWN_BITS];
-extern uint64_t vgpu_elsewhere[1 << VGPU_ELSEWHERE_BITS];
+extern uint64_t vgpu_whole[1 << VGPU_WHOLE_BITS];
 
 enum { VGPU_SYSTEMS = 3 };
 #define VGPU_NOBODYS UINT64_MAX
@@ -46,6 +45,12 @@ int vgpu_known_has(const char *directory, size_t length, enum vgpu_known_kind ki
  * alone are added. */
 void vgpu_elsewhere_add(const char *path);
 int vgpu_elsewhere_has(const char *path);
+
+/* `path`, opened as it is spelled and relative to the descriptor `at` or AT_FDCWD, is the machine's: it is not of the
+ * tree, as far as its directory goes, and no link itself that leads there. A descriptor's number may be another
+ * directory's later: then a link of the same name stays unseen. */
+void vgpu_direct_add(int at, const char *path);
+int vgpu_direct_has(int at, const char *path);
 
 /* A branch that a usual path does not take: the code of that path stands in one piece. */
 #define VGPU_SELDOM(condition) __builtin_expect((condition) != 0, 0)
@@ -85,33 +90,54 @@ static inline int vgpu_is_at_page_end(const char *at) {
     return ((uintptr_t)at & (VGPU_PAGE_SIZE - 1)) > VGPU_PAGE_SIZE - VGPU_CHUNK - 1;
 }
 
-/* Of all the bytes of a path, as a path of the tree that is taken for another would be looked up on the machine: the
- * halves of a chunk are multiplied, and the product is folded, as wyhash does. 0: it cannot be read in chunks. */
-VGPU_UNCHECKED static inline uint64_t vgpu_elsewhere_hash(const char *path) {
-    uint64_t hash = __atomic_load_n(&vgpu_filter.seed, __ATOMIC_RELAXED);
-    uint64_t salt = UINT64_C(0x9e3779b97f4a7c15);
-    unsigned int ends;
-    do {
-        if (vgpu_is_at_page_end(path)) {
-            return 0;
-        }
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)path);
-        ends = (unsigned int)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
-        if (ends != 0) {
-            const __m128i places = _mm_set_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-            bytes = _mm_and_si128(bytes, _mm_cmplt_epi8(places, _mm_set1_epi8((char)__builtin_ctz(ends))));
-        }
-        unsigned __int128 product = (uint64_t)_mm_cvtsi128_si64(bytes) ^ salt;
-        product *= (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(bytes, bytes)) ^ UINT64_C(0xd6e8feb86659fd93);
-        hash ^= (uint64_t)product ^ (uint64_t)(product >> 64);
-        salt += UINT64_C(0xa0761d6478bd642f);
-        path += VGPU_CHUNK;
-    } while (ends == 0);
-    return hash;
+/* Of all the bytes of a path, as a path of the tree that is taken for another would be looked up on the machine: its
+ * whole chunks one by one, as wyhash does, */
+static inline uint64_t vgpu_whole_chunk(const char *at, size_t offset) {
+    uint64_t half[2];
+    memcpy(half, at, sizeof(half));
+    unsigned __int128 product = half[0] ^ (UINT64_C(0x9e3779b97f4a7c15) + offset);
+    product *= half[1] ^ UINT64_C(0xd6e8feb86659fd93);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline int vgpu_elsewhere_slot(uint64_t hash) {
-    return (int)((hash ^ hash >> 29) >> (64 - VGPU_ELSEWHERE_BITS));
+/* and its last sixteen bytes, which overlap with those. Eight bytes can be read at `path`, whatever `length` is. */
+VGPU_UNCHECKED static inline uint64_t vgpu_whole_end(const char *path, size_t length) {
+    uint64_t before;
+    uint64_t last;
+    uintptr_t at = (uintptr_t)path;
+    size_t behind = (vgpu_greater(sizeof(last), length) - length) * 8 & 63; /* the empty path has any hash */
+    memcpy(&before, (const char *)vgpu_greater(at + length - VGPU_CHUNK, at), sizeof(before));
+    memcpy(&last, (const char *)vgpu_greater(at + length - sizeof(last), at), sizeof(last));
+    return length * UINT64_C(0x9e3779b97f4a7c15) ^ __atomic_load_n(&vgpu_filter.seed, __ATOMIC_RELAXED) ^
+           (before << behind) * UINT64_C(0xa0761d6478bd642f) ^ (last << behind) * UINT64_C(0xe7037ed1a0b428db);
+}
+
+/* 0: it cannot be read in chunks. */
+VGPU_UNCHECKED static inline uint64_t vgpu_whole_hash(const char *path) {
+    uint64_t chunks = 0;
+    for (const char *at = path; !vgpu_is_at_page_end(at); at += VGPU_CHUNK) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+        unsigned int ends = (unsigned int)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+        if (ends != 0) {
+            return chunks ^ vgpu_whole_end(path, (size_t)(at - path) + (size_t)__builtin_ctz(ends));
+        }
+        chunks ^= vgpu_whole_chunk(at, (size_t)(at - path));
+    }
+    return 0;
+}
+
+static inline int vgpu_whole_slot(uint64_t hash) {
+    return (int)((hash ^ hash >> 29) >> (64 - VGPU_WHOLE_BITS));
+}
+
+static inline int vgpu_whole_has(uint64_t hash) {
+    return __atomic_load_n(&vgpu_whole[vgpu_whole_slot(hash)], __ATOMIC_RELAXED) == hash;
+}
+
+/* What vgpu_direct_add has of a path, beside its hash. */
+static inline uint64_t vgpu_direct_mark(int at) {
+    uint64_t near = __atomic_load_n(&vgpu_filter.near, __ATOMIC_RELAXED);
+    return (near << 32 | (uint32_t)at) * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
 /* In the bits that choose a slot, so that a directory keeps what is known of it as a path. */

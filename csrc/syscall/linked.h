@@ -1,9 +1,11 @@
 /* A link outside of the tree that is a whole path and leads into it: /tmp/gpu -> /dev/nvidia0. To ask of each path
  * whether it is such a link would cost each call a system call; so that is asked when a real function has answered that
- * there is no such file, or when a stat tells that the path has led to a file system that the tree stands for.
+ * there is no such file, or when a stat, or the first open of a path, tells that it has led to a file system that the
+ * tree stands for. (To open with O_NOFOLLOW would tell it without a system call, but that stays in the descriptor's
+ * flags, where F_GETFL shows it.)
  *
- * What stays unseen: a link to a file, but not a directory, that the machine has as well, for a function that does not
- * tell where it is. */
+ * What stays unseen: a link to a file that the machine has as well, for a function that neither opens it nor tells
+ * where it is, as access, statfs and chmod. */
 #ifndef VGPU_LINKED_H
 #define VGPU_LINKED_H
 
@@ -46,18 +48,31 @@ static inline int vgpu_linked_odd_answer(long answer, const struct stat *to) {
     return vgpu_linked_odd(answer != 0, to->st_dev);
 }
 
-/* Such a file: has the path come there by a link? */
-#define VGPU_LINKED_STAT(at, path, to)                                                                                 \
-    (!VGPU_IS_LINK(to) && !vgpu_path_is_no_text(path) && ((path)[0] == '/' || (at) == AT_FDCWD) &&                     \
-     !vgpu_file_begins(path))
+/* Below the machine's /sys, /proc and /dev no link is the program's own. */
+__attribute__((cold)) int vgpu_linked_is_of_system(const char *path);
 
-/* The same of a directory that has been opened: `fd` is a descriptor of it, or -1. What is known to be none costs no
- * system call. */
+/* 1: a relative path may lead there by a link of the program's. Not from a directory that lies there itself: a walk
+ * through /proc asks for each of its files. errno is as before. */
+__attribute__((cold)) int vgpu_linked_from(int at, const char *path);
+
+/* Such a file: has the path come there by a link? `flags` are those of fstatat(2). */
+#define VGPU_LINKED_STAT(at, path, flags, to)                                                                          \
+    (!VGPU_IS_LINK(to) && !vgpu_path_is_no_text(path) &&                                                               \
+     ((path)[0] == '/' ? !vgpu_linked_is_of_system(path)                                                               \
+                       : ((flags) & AT_SYMLINK_NOFOLLOW) == 0 && vgpu_linked_from(at, path)))
+
+/* The same of a file that has been opened: `fd` is a descriptor of it, or -1. Costs an fstat the first time. */
 __attribute__((cold)) int vgpu_linked_opened(int at, const char *path, int fd);
-__attribute__((cold)) void vgpu_linked_close(int fd);
+
+/* The descriptor of a stream, or -1; errno is as before. */
+__attribute__((cold)) int vgpu_linked_number(FILE *stream);
+
+/* vgpu_call_stat and vgpu_call_opendir for who walks: as the exported functions, they follow a link into the tree. */
+int vgpu_linked_stat(struct vgpu_process *process, uint64_t caller, const char *path, struct stat *to);
+DIR *vgpu_linked_opendir(struct vgpu_process *process, uint64_t caller, const char *path);
 
 /* vgpu_again_<name>(caller, answer, <the parameters>): the call once more where the link leads, if it leads into the
- * tree; else `answer`, which is the real function's. */
+ * tree; else `answer`, which is the real function's. What that has opened is closed first. */
 #define VGPU_FILE(type, name, parameters, arguments, family, before, serve)                                            \
     type vgpu_again_##name(uint64_t caller, type answer, VGPU_BARE parameters);
 #define VGPU_FILE_FSTAT(type, name, parameters, arguments, family, before)

@@ -193,6 +193,32 @@ static int is_confined(long number, const long *word) {
            vgpu_raw6(SYS_openat2, AT_FDCWD, (long)"", word[2], word[3], 0, 0) != -ENOENT;
 }
 
+/* The flags of a call that opens; O_NOFOLLOW where it does not. */
+static int open_flags(long number, const long *word) {
+    return number == SYS_open      ? (int)word[1]
+           : number == SYS_openat  ? (int)word[2]
+           : number == SYS_openat2 ? (int)((const struct open_how *)word[2])->flags
+                                   : O_NOFOLLOW;
+}
+
+/* Has the path come to what was answered by a link that may lead into the tree? */
+static int is_led(long number, const long *word, int at, const char *path, long answer) {
+    int to = vgpu_numbers[number].to;
+    if (answer < 0) {
+        return VGPU_LINKED_MISSED(answer);
+    }
+    if (number == SYS_statx) {
+        const struct statx *facts = (const struct statx *)word[to];
+        return vgpu_linked_odd(0, vgpu_statx_device(facts)) && VGPU_LINKED_STAT(at, path, (int)word[2], facts);
+    }
+    if (to >= 0) {
+        const struct stat *facts = (const struct stat *)word[to];
+        int flags = number == SYS_newfstatat ? (int)word[3] : 0;
+        return vgpu_linked_odd(0, facts->st_dev) && VGPU_LINKED_STAT(at, path, flags, facts);
+    }
+    return (open_flags(number, word) & O_NOFOLLOW) == 0 && vgpu_linked_opened(at, path, (int)answer);
+}
+
 /* The path is looked up once more: only now is there a need for the stack that its name in the tree takes. */
 static __attribute__((noinline)) long of_tree(struct vgpu_process *process, uint64_t caller, long number, long *word) {
     const struct vgpu_number *known = &vgpu_numbers[number];
@@ -215,6 +241,9 @@ static __attribute__((noinline)) long of_link(struct vgpu_process *process, uint
     int at = known->directory >= 0 ? (int)word[known->directory] : AT_FDCWD;
     if (!vgpu_linked_find(at, (const char *)word[known->path], there)) {
         return answer;
+    }
+    if (answer >= 0 && known->to < 0) {
+        vgpu_raw3(SYS_close, answer, 0, 0);
     }
     word[known->path] = (long)there;
     return of_tree(process, caller, number, word);
@@ -264,7 +293,8 @@ long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long numb
         return of_tree(process, caller, number, word);
     }
     long answer = VGPU_REAL(syscall)(number, a, b, c, d, e, f);
-    if (path != NULL && VGPU_LINKED_MISSED(answer) && !is_confined(number, word) && vgpu_linked_find(at, path, NULL)) {
+    if (path != NULL && is_led(number, word, at, path, answer) && !is_confined(number, word) &&
+        vgpu_linked_find(at, path, NULL)) {
         return of_link(process, caller, number, word, answer);
     }
     if (answer > 0 && (number == SYS_readlink || number == SYS_readlinkat) && vgpu_file_maybe(at, path)) {

@@ -2,6 +2,7 @@
  * who asks: for the time of the call, that is kept for the thread. */
 #include <glob.h>
 
+#include "syscall/linked.h"
 #include "syscall/serve_walk.h"
 #include "vgpu/raw.h"
 
@@ -13,7 +14,7 @@ struct asker {
 static __thread __attribute__((tls_model("initial-exec"))) const struct asker *asker;
 
 static void *open_directory(const char *path) {
-    return vgpu_call_opendir(asker->process, asker->caller, path);
+    return vgpu_linked_opendir(asker->process, asker->caller, path);
 }
 
 static struct dirent *read_directory(void *stream) {
@@ -25,7 +26,7 @@ static void close_directory(void *stream) {
 }
 
 static int stat_file(const char *path, struct stat *to) {
-    return vgpu_call_stat(asker->process, asker->caller, path, to);
+    return vgpu_linked_stat(asker->process, asker->caller, path, to);
 }
 
 static int lstat_file(const char *path, struct stat *to) {

@@ -23,6 +23,18 @@ static int change(struct vgpu_process *process, uint64_t caller, const char *pat
     return (int)vgpu_file_end(&call, call.error != 0 ? -call.error : vgpu_raw3(SYS_chdir, (long)call.target, 0, 0));
 }
 
+/* A link may have led to a directory that the machine has as well. */
+static void enter_tree(struct vgpu_process *process, uint64_t caller) {
+    const struct vgpu_image *image = vgpu_file_image(process);
+    char here[PATH_MAX];
+    int saved = errno;
+    if (image != NULL && vgpu_raw3(SYS_getcwd, (long)here, sizeof(here), 0) > 0 && here[0] == '/' &&
+        vgpu_path_find(image, here, NULL, 0, NULL) > 0) {
+        change(process, caller, here);
+    }
+    errno = saved;
+}
+
 int vgpu_serve_chdir(struct vgpu_process *process, uint64_t caller, const char *path) {
     int answer = change(process, caller, path);
     if (answer < 0 && vgpu_linked_is_missing(errno) && vgpu_linked_find(AT_FDCWD, path, NULL)) {
@@ -30,6 +42,7 @@ int vgpu_serve_chdir(struct vgpu_process *process, uint64_t caller, const char *
         answer = vgpu_linked_find(AT_FDCWD, path, there) ? change(process, caller, there) : answer;
     }
     if (answer == 0) {
+        enter_tree(process, caller);
         note_place(process);
     }
     return answer;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "syscall/linked.h"
 #include "syscall/serve_walk.h"
 #include "vgpu/image.h"
 #include "vgpu/paths.h"
@@ -17,7 +18,8 @@ int vgpu_walk_begin(struct vgpu_file_call *call, struct vgpu_process *process, e
     if (vgpu_file_enter(call, process, function, AT_FDCWD, path, caller)) {
         return 1;
     }
-    if (!vgpu_path_leads_to(image, *path) || ensure_init(process) != VGPU_READY) {
+    int has_below = vgpu_path_leads_to(image, *path) || vgpu_linked_find(AT_FDCWD, *path, NULL);
+    if (!has_below || ensure_init(process) != VGPU_READY) {
         return 0;
     }
     call->process = process;
@@ -73,7 +75,7 @@ static int tell(struct tree_walk *walk, const struct stat *facts, int kind) {
 }
 
 static int look(struct tree_walk *walk, struct stat *facts, int follow) {
-    return follow ? vgpu_call_stat(walk->process, walk->caller, walk->path, facts)
+    return follow ? vgpu_linked_stat(walk->process, walk->caller, walk->path, facts)
                   : vgpu_call_lstat(walk->process, walk->caller, walk->path, facts);
 }
 
@@ -137,7 +139,7 @@ static int enter(struct tree_walk *walk, size_t length) {
 
 /* The names in the directory at the path, one behind the other, and an empty one. NULL: errno says why. */
 static char *names_of(struct tree_walk *walk) {
-    DIR *stream = vgpu_call_opendir(walk->process, walk->caller, walk->path);
+    DIR *stream = vgpu_linked_opendir(walk->process, walk->caller, walk->path);
     char *names = NULL;
     size_t used = 0;
     size_t room = 0;

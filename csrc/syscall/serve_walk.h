@@ -27,7 +27,7 @@ static inline int vgpu_file_may_be_inside(void) {
     return vgpu_file_lists_tree() || __atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) == UINT64_MAX;
 }
 
-/* vgpu_file_begin for a walk: 1 as well for a path that the tree lies below ("/", "/proc"). */
+/* vgpu_file_enter for a walk: 1 as well for a path that the tree lies below ("/", "/proc"), and for a link into it. */
 int vgpu_walk_begin(struct vgpu_file_call *call, struct vgpu_process *process, enum vgpu_file_function function,
                     const char **path, uint64_t caller);
 

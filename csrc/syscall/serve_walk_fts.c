@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "syscall/linked.h"
 #include "syscall/serve_walk.h"
 #include "vgpu/image.h"
 #include "vgpu/raw.h"
@@ -59,7 +60,7 @@ static int is_dot(const char *name) {
 static unsigned short look(struct own_walk *walk, FTSENT *entry, int follow) {
     struct stat *facts = entry->fts_statp;
     follow |= (walk->head.fts_options & FTS_LOGICAL) != 0;
-    int failed = follow ? vgpu_call_stat(walk->process, walk->caller, entry->fts_path, facts)
+    int failed = follow ? vgpu_linked_stat(walk->process, walk->caller, entry->fts_path, facts)
                         : vgpu_call_lstat(walk->process, walk->caller, entry->fts_path, facts);
     if (failed && follow) {
         int error = errno;
@@ -129,7 +130,7 @@ static int unlooked(const struct own_walk *walk, unsigned char type) {
 
 /* The entries of the directory `above`; NULL: none, or its fts_info or FTS_STOP tells why. */
 static FTSENT *build(struct own_walk *walk, FTSENT *above) {
-    DIR *stream = vgpu_call_opendir(walk->process, walk->caller, above->fts_accpath);
+    DIR *stream = vgpu_linked_opendir(walk->process, walk->caller, above->fts_accpath);
     FTSENT *first = NULL;
     FTSENT **last = &first;
     size_t count = 0;

@@ -44,8 +44,22 @@ int vgpu_file_maybe(int at, const char *path) {
     return VGPU_SELDOM(begins_so(candidates, path)) || vgpu_spelling_is_odd(at, path);
 }
 
-int vgpu_file_begins(const char *path) {
-    return begins_so(__atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED), path);
+static __attribute__((cold, noinline)) unsigned int first_open(enum vgpu_file_function function, int at,
+                                                               const char *path) {
+    return vgpu_file_maybe(at, path) && !vgpu_elsewhere_has(path) && vgpu_file_is_of_tree(function, at, path)
+               ? VGPU_OPENS_TREE
+               : VGPU_OPENS_UNKNOWN;
+}
+
+unsigned int vgpu_file_opens(enum vgpu_file_function function, int at, const char *path) {
+    if (VGPU_SELDOM(__atomic_load_n(&vgpu_filter.candidates, __ATOMIC_RELAXED) == 0) ||
+        VGPU_SELDOM(vgpu_path_is_no_text(path))) {
+        return 0;
+    }
+    if (VGPU_SELDOM(!vgpu_whole_has(vgpu_whole_hash(path) ^ vgpu_direct_mark(at)))) {
+        return first_open(function, at, path);
+    }
+    return 0;
 }
 
 static uint64_t candidates_of(const struct vgpu_image *image) {

@@ -1,6 +1,7 @@
 /* Ways to write the same path: with open, and some with stat and realpath too. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,17 +124,93 @@ static void by_a_descriptor_of_a_link_to_it(const char *unused) {
     remove_alias(link);
 }
 
-static void through_a_link_to_a_merged_file(const char *unused) {
-    char link[PATH_MAX], path[PATH_MAX], line[256];
+static void scanned_through_a_link(const char *unused) {
+    char link[PATH_MAX];
+    struct dirent **entries;
     int found = 0;
     (void)unused;
+    alias_of_a_merged_directory(link);
+    int count = scandir(link, &entries, NULL, NULL);
+    for (int i = 0; i < count; i++) {
+        found |= strcmp(entries[i]->d_name, strrchr(at.device, '/') + 1) == 0;
+    }
+    see(found, "%d entries, none the device", count);
+    remove_alias(link);
+}
+
+static void matched_through_a_link(const char *unused) {
+    char link[PATH_MAX], pattern[PATH_MAX];
+    glob_t found = {0};
+    (void)unused;
+    alias_of_a_merged_directory(link);
+    join(pattern, link, strrchr(at.device, '/'));
+    pattern[strlen(pattern) - 1] = '*';
+    int answer = glob(pattern, 0, NULL, &found);
+    see(answer == 0, "no file matches");
+    remove_alias(link);
+}
+
+static void entered_through_a_link_to_it(const char *unused) {
+    char link[PATH_MAX], place[PATH_MAX], path[PATH_MAX];
+    (void)unused;
+    alias_of_a_merged_directory(link);
+    see(chdir(link) == 0 && access(strrchr(at.device, '/') + 1, F_OK) == 0, "%m");
+    join(path, at.device, "");
+    *strrchr(path, '/') = '\0';
+    expect(getcwd(place, sizeof(place)) != NULL && strcmp(place, path) == 0, "the working directory is %s", place);
+    remove_alias(link);
+}
+
+/* The file at `fd`, of a list with the driver in it, or -1. */
+static void check_list(int fd) {
+    char text[8192] = "";
+    see(fd >= 0 && pread(fd, text, sizeof(text) - 1, 0) > 0 && strstr(text, "nvidia") != NULL,
+        "the driver is not listed");
+}
+
+static void alias_of_a_merged_file(char *link) {
+    char path[PATH_MAX];
     join(path, at.root, "/proc/devices");
     alias(link, path);
+}
+
+static void through_a_link_to_a_merged_file(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias_of_a_merged_file(link);
     FILE *stream = fopen(link, "r");
-    while (stream != NULL && fgets(line, sizeof(line), stream) != NULL) {
-        found |= strstr(line, "nvidia") != NULL;
-    }
-    see(found, "the driver is not listed");
+    check_list(stream == NULL ? -1 : fileno(stream));
+    remove_alias(link);
+}
+
+static void reopened_through_a_link(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias_of_a_merged_file(link);
+    FILE *stream = freopen(link, "r", stdin);
+    check_list(stream == NULL ? -1 : fileno(stream));
+    remove_alias(link);
+}
+
+static void opened_through_a_link(const char *unused) {
+    char link[PATH_MAX];
+    (void)unused;
+    alias_of_a_merged_file(link);
+    check_list(open(link, O_RDONLY));
+    remove_alias(link);
+}
+
+static void through_a_link_below_a_descriptor(const char *unused) {
+    char link[PATH_MAX], path[PATH_MAX];
+    (void)unused;
+    join(path, at.root, "/proc");
+    alias(link, path);
+    char *name = strrchr(link, '/');
+    *name = '\0';
+    int directory = open(link, O_PATH | O_DIRECTORY);
+    *name = '/';
+    join(path, name + 1, "/devices");
+    check_list(openat(directory, path, O_RDONLY));
     remove_alias(link);
 }
 
@@ -347,7 +424,13 @@ const struct probe spellings[] = {
     {"a link to a link to the file, fopen", through_a_link_to_a_link, NULL},
     {"a link to a directory that the machine has, too", through_a_link_to_a_merged_directory, NULL},
     {"a link to a directory that the machine has, too, opened", by_a_descriptor_of_a_link_to_it, NULL},
+    {"a link to a directory that the machine has, too, scandir", scanned_through_a_link, NULL},
+    {"a link to a directory that the machine has, too, glob", matched_through_a_link, NULL},
+    {"a link to a directory that the machine has, too, chdir", entered_through_a_link_to_it, NULL},
     {"a link to a file that the machine has, too", through_a_link_to_a_merged_file, NULL},
+    {"a link to a file that the machine has, too, open", opened_through_a_link, NULL},
+    {"a link to a file that the machine has, too, freopen", reopened_through_a_link, NULL},
+    {"a link below a descriptor to a directory that the machine has, too", through_a_link_below_a_descriptor, NULL},
     {"stat of a link to the device", through_a_link_to_the_device, NULL},
     {"access of a link to the device", may_through_a_link_to_the_device, NULL},
     {"opendir of a link to the driver", listed_through_a_link, NULL},
