@@ -1,5 +1,6 @@
 """Where the built libraries are found, and whether they are of the sources of the checkout."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 import vgpu_harness
 from vgpu_harness.errors import ShimError
-from vgpu_harness.shims import SHIMS, available, client_path, shim_path
+from vgpu_harness.shims import SHIMS, available, build, client_path, shim_path
 from vgpu_harness.shims.build import build_id, check_fresh
 from vgpu_harness.shims.elf import read_elf
 from vgpu_harness.shims.paths import CUDALIBS, cudalib_path
@@ -88,6 +89,30 @@ def test_a_changed_checkout_is_noticed(tmp_path: Path) -> None:
     source = csrc / "vgpu" / "wire.h"
     source.write_text(source.read_text() + "\n/* changed */\n")
     with pytest.raises(ShimError, match=f"changed since the shims were built .*shims {build_id()}.*; rebuild them"):
+        check_fresh(csrc)
+
+
+def test_sources_that_have_not_changed_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look at a folder only asks for the times of its files."""
+    check_fresh(CSRC)
+    monkeypatch.setattr("runpy.run_path", lambda path: pytest.fail(f"{path} is run again"))
+    check_fresh(CSRC)
+
+
+@pytest.mark.parametrize("settled", [build._SETTLED_NS, -(10**18)], ids=["young", "remembered"])
+def test_a_change_that_leaves_size_and_time_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settled: int
+) -> None:
+    """By the time of the inode's change; and files that are too young for their times to tell are read again."""
+    monkeypatch.setattr(build, "_SETTLED_NS", settled)
+    csrc = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("__pycache__"))
+    check_fresh(csrc)
+    assert (csrc in build._hashed) == (settled < 0)
+    source = csrc / "vgpu" / "wire.h"
+    before = source.stat()
+    source.write_text(source.read_text().replace("the", "teh", 1))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ShimError, match="changed since the shims were built"):
         check_fresh(csrc)
 
 

@@ -4,17 +4,21 @@
 """
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
-SUFFIXES = {".c", ".h", ".def", ".in", ".py", ".txt"}
+SUFFIXES = (".c", ".h", ".def", ".in", ".py", ".txt")
 
 
 def build_id(csrc: Path) -> str:
     """The hash of all sources below `csrc`: 16 hexadecimal digits."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in csrc.rglob("*") if p.suffix in SUFFIXES and "__pycache__" not in p.parts):
-        digest.update(path.relative_to(csrc).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for folder, folders, names in os.walk(csrc):
+        inside = os.path.relpath(folder, csrc)
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(name for name in names if name.endswith(SUFFIXES)):
+            digest.update(f"{inside}/{name}\0".encode() + Path(folder, name).read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
