@@ -196,13 +196,15 @@ def vgpu_host(request: pytest.FixtureRequest) -> "Host":
 
 
 @pytest.fixture
-def vgpu_image(vgpu_host: "Host", tmp_path: Path) -> Path:
-    """The host image of ``vgpu_host``, with its tree beside it."""
+def vgpu_image(vgpu_host: "Host", tmp_path: Path) -> Iterator[Path]:
+    """The host image of ``vgpu_host``; its tree lies in memory, where that is to be had, as long as the test lasts."""
     from vgpu_harness.host import write_image, write_tree
+    from vgpu_harness.run.scratch import scratch
 
     directory = tmp_path / "vgpu"
     directory.mkdir()
-    return write_image(vgpu_host, write_tree(vgpu_host, directory / "tree"), directory / "host.image")
+    with scratch(directory) as (place, _):
+        yield write_image(vgpu_host, write_tree(vgpu_host, place), directory / "host.image")
 
 
 @pytest.fixture

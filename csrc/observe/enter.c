@@ -27,6 +27,7 @@ enum {
 struct thread {
     int tid;
     int status;  /* what waitpid said last */
+    int other;   /* that is another stop than those of the calls, or its end */
     int held;    /* a signal that came in between, 0: none */
     int stopped; /* its process is in a group-stop */
     struct user_regs_struct begun;
@@ -44,6 +45,7 @@ static int go_on(struct thread *thread) {
             }
         }
         if (!WIFSTOPPED(thread->status)) {
+            thread->other = 1;
             return -1;
         }
         int event = thread->status >> 16;
@@ -56,6 +58,7 @@ static int go_on(struct thread *thread) {
         } else if (event == 0) {
             thread->held = number;
         } else if (event != VGPU_EVENT_SECCOMP) {
+            thread->other = 1;
             return -1;
         }
     }
@@ -128,9 +131,8 @@ int vgpu_observe_enter(int tid, int *status) {
     const uint64_t all = UINT64_MAX;
     long answer = -ENOSYS;
     *status = 0;
-    /* Killed while it was stopped: its end is reported next. */
     if (ptrace(PTRACE_GETREGS, tid, NULL, &thread.begun) != 0 || ptrace(PTRACE_GETEVENTMSG, tid, NULL, &message) != 0) {
-        return 0;
+        return -1;
     }
     if (message != VGPU_NOTIFY_ENTERS || thread.begun.orig_rax != SYS_chdir) {
         thread.begun.orig_rax = (unsigned long long)-1;
@@ -140,11 +142,11 @@ int vgpu_observe_enter(int tid, int *status) {
     }
     if (ptrace(PTRACE_GETSIGMASK, tid, (void *)sizeof(mask), &mask) != 0 ||
         ptrace(PTRACE_SETSIGMASK, tid, (void *)sizeof(all), &all) != 0) {
-        return 0;
+        return -1;
     }
     if (enter(&thread, &answer) != 0) {
         *status = thread.status;
-        return 1;
+        return thread.other ? 1 : -1;
     }
     thread.begun.rax = (unsigned long long)answer;
     ptrace(PTRACE_SETREGS, tid, NULL, &thread.begun);

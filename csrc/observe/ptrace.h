@@ -30,7 +30,8 @@ int vgpu_observe_message(int tid, unsigned long *message);
 /* At VGPU_EVENT_SECCOMP: if that is a chdir of the supervisor's filter (notify.h), the thread's calls become open, with
  * VGPU_NOTIFY_ENTERS as its sixth argument, fchdir and close, and the answer that of chdir. For the stop of another
  * filter the call is ENOSYS, as without a tracer. 0: the thread is stopped behind its call. 1: something else became of
- * it meanwhile, and *status is what waitpid said of that. */
+ * it meanwhile, and *status is what waitpid said of that. -1: it is not stopped any more, as SIGKILL ends what is
+ * stopped, too; waitpid has yet to tell. */
 int vgpu_observe_enter(int tid, int *status);
 
 /* At a signal: if it has broken off a call that waited for the supervisor, that is made again behind its handler. */

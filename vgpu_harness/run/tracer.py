@@ -115,8 +115,9 @@ class Tracer:
             self._executed(tid, self._message(tid))
         elif event == lib.VGPU_EVENT_SECCOMP:
             other = ffi.new("int *")
-            if lib.vgpu_observe_enter(tid, other):
-                self._take(tid, other[0])
+            if became := lib.vgpu_observe_enter(tid, other):
+                if became > 0:
+                    self._take(tid, other[0])
                 return
         elif event == lib.VGPU_EVENT_STOP and number in _STOPPING:
             lib.vgpu_observe_listen(tid)
