@@ -189,6 +189,13 @@ def surface(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def controls(session: nox.Session) -> None:
+    """Every function that a conformance rule proves lies in turn, and a rule must notice; `tests` tries an eighth."""
+    _install(session)
+    _pytest(session, "tests/controls", *session.posargs)
+
+
+@nox.session(default=False)
 def newest(session: nox.Session) -> None:
     """The same with the newest headers on PyPI: what fails is what they have and we have not."""
     _install(session)

@@ -96,7 +96,7 @@ def search(machine: type[DriverMachine], number: int, *, shrink: bool = True) ->
     run_state_machine_as_test(
         seed(number)(type(machine.__name__, (machine,), {})),
         settings=settings(
-            max_examples=200, stateful_step_count=20, database=None, deadline=None, report_multiple_bugs=False,
+            max_examples=60, stateful_step_count=20, database=None, deadline=None, report_multiple_bugs=False,
             phases=[Phase.generate, Phase.shrink][: 1 + shrink], suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

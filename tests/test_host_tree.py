@@ -248,6 +248,11 @@ def test_a_tree_is_not_written_over_another(tree):
 
 
 class TestSharing:
+    @pytest.fixture(autouse=True)
+    def first_of_its_process(self, monkeypatch):
+        """No link is known yet: where one of an earlier tree is gone, the next tree makes all of its own."""
+        monkeypatch.setattr("vgpu_harness.host.tree._links", {})
+
     def links(self, tree):
         """The symbolic links of a tree: path -> (target, inode)."""
         found = [path for path in tree.directory.rglob("*") if path.is_symlink()]

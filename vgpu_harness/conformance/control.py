@@ -13,7 +13,7 @@ proof that it is modelled. For a function that only rules without a GPU name the
 "success" is its only lie. A lie of a value has no effect on a function without a numeric output.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -77,7 +77,12 @@ class Control:
 
 
 def controls(
-    suite: Suite, rules: Iterable[Rule], lies: Sequence[Lie] = tuple(Lie), *, quick: bool = False
+    suite: Suite,
+    rules: Iterable[Rule],
+    lies: Sequence[Lie] = tuple(Lie),
+    *,
+    quick: bool = False,
+    functions: Collection[str] | None = None,
 ) -> Iterator[Control]:
     """Tries the lies of every function that one of the rules names.
 
@@ -87,16 +92,20 @@ def controls(
         lies: the kinds of lies.
         quick: leaves the lie "success" out for those whose silence was noticed: who notices that a function does
             nothing, notices the more that its errors are gone, too.
+        functions: those that lie; None for all. Rules that name none of them are not tried.
 
     Raises:
         ShimError: a library is no shim of ours.
         RunError: the worker ended.
     """
+    if functions is not None:
+        rules = [rule for rule in rules if any(function in functions for function in rule.functions)]
     honest = {result.rule.name: result for result in suite.run(rules)}
     named: dict[tuple[ApiName, str], list[Result]] = {}
     for result in honest.values():
         for function in result.rule.functions:
-            named.setdefault((result.rule.api, function), []).append(result)
+            if functions is None or function in functions:
+                named.setdefault((result.rule.api, function), []).append(result)
     for (api, function), results in named.items():
         with_gpu = [result for result in results if result.rule.gpu]
         noticed = False
