@@ -65,6 +65,11 @@ for label, a, b in (("inside", FILE, NEW), ("out", FILE, OUTSIDE + b".new"), ("i
     call(label, "rename", a, b)
     call(label, "renameat", HERE, a, HERE, b)
     call(label, "renameat2", HERE, a, HERE, b, 0)
+    call(label + " 86", "syscall", 86, a, b)  # link, by its number
+    call(label + " 265", "syscall", 265, HERE, a, HERE, b, 0)  # linkat
+    call(label + " 82", "syscall", 82, a, b)  # rename
+    call(label + " 264", "syscall", 264, HERE, a, HERE, b)  # renameat
+    call(label + " 316", "syscall", 316, HERE, a, HERE, b, 0)  # renameat2
 call("user", "setxattr", FILE, b"user.x", b"1", 1, 0)
 call("user", "lsetxattr", FILE, b"user.x", b"1", 1, 0)
 call("user", "removexattr", FILE, b"user.x")
@@ -147,7 +152,8 @@ def test_attempts_are_refused_as_the_kernel_does(directory: Path, user: int) -> 
     refused, attempted = attempts(directory, VIRTUAL, user, shim=True)
     real, _ = attempts(directory, REAL, user, shim=False)
     if user != 0 and not int(Path("/proc/sys/fs/protected_hardlinks").read_text()):
-        refused |= {name: real[name] for name in ("inside link", "inside linkat")}
+        links = ("inside link", "inside linkat", "inside 86 syscall", "inside 265 syscall")
+        refused |= {name: real[name] for name in links}
     assert refused == real
     assert set(attempted.values()) <= {"EPERM", "EACCES", "ENOENT", "EEXIST", "EISDIR", "ENOTDIR", "EXDEV", "ENOTSUP"}
     assert {value for name, value in attempted.items() if name.startswith("missing ")} == {"ENOENT"}
@@ -180,6 +186,35 @@ def test_every_function_that_changes_is_tried() -> None:
     tried = set(re.findall(r'call\([^"]*"?[^"]*"?, "(\w+)"', CHANGES)) | {"truncate", "truncate64"}
     assert tried <= table_names()
     assert {"unlink", "renameat2", "__xmknodat", "futimesat", "lremovexattr", "truncate64"} <= tried
+
+
+def test_what_the_machine_lacks_is_refused_by_number_too(directory: Path) -> None:
+    """syscall() of what takes two paths, of a file that the tree alone has: the errno is that of the function."""
+    code = """
+import ctypes, errno, json
+libc = ctypes.CDLL(None, use_errno=True)
+def answer(name, *arguments):
+    return [getattr(libc, name)(*arguments), errno.errorcode.get(ctypes.get_errno())]
+HERE, FILE, NEW = -100, b"/proc/driver/nvidia/version", b"/proc/driver/nvidia/new"
+print(json.dumps([
+    [answer("link", FILE, NEW), answer("syscall", 86, FILE, NEW)],
+    [answer("linkat", HERE, FILE, HERE, NEW, 0), answer("syscall", 265, HERE, FILE, HERE, NEW, 0)],
+    [answer("rename", FILE, NEW), answer("syscall", 82, FILE, NEW)],
+    [answer("renameat", HERE, FILE, HERE, NEW), answer("syscall", 264, HERE, FILE, HERE, NEW)],
+    [answer("renameat2", HERE, FILE, HERE, NEW, 0), answer("syscall", 316, HERE, FILE, HERE, NEW, 0)],
+]))
+"""
+    environment = {
+        "PATH": "/usr/bin", "LD_PRELOAD": f"{directory}/shim.so", "VGPU_HOST": f"{directory}/host.image",
+    }  # fmt: skip
+    command = [sys.executable, "-I", "-S", "-c", code]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    pairs = json.loads(run.stdout)
+    assert len(pairs) == 5
+    for by_name, by_number in pairs:
+        assert by_name == by_number
+        assert by_name[0] == -1
+        assert by_name[1] in {"EPERM", "EACCES"}
 
 
 def test_attempts_in_odd_spellings_are_refused_too(directory: Path) -> None:

@@ -65,6 +65,7 @@ int main(int argc, char **argv) {
 MOVED = r"""
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char *first_line(const char *path, char *line) {
@@ -80,13 +81,17 @@ static const char *first_line(const char *path, char *line) {
 
 int main(int argc, char **argv) {
     char line[64], file[4096], moved[4096];
-    (void)argc;
+    int numbers = argc > 3;
     snprintf(file, sizeof(file), "%s/vendor", argv[1]);
     snprintf(moved, sizeof(moved), "%s.away", argv[1]);
     for (int i = 0; i < 3; i++) {
         printf("%s", first_line(file, line));
     }
-    printf("%d\n", rename(argv[1], moved) == 0 && symlink(argv[2], argv[1]) == 0);
+    if (numbers) {
+        printf("%d\n", syscall(SYS_rename, argv[1], moved) == 0 && syscall(SYS_symlink, argv[2], argv[1]) == 0);
+    } else {
+        printf("%d\n", rename(argv[1], moved) == 0 && symlink(argv[2], argv[1]) == 0);
+    }
     printf("%s", first_line(file, line));
 }
 """
@@ -160,13 +165,16 @@ def test_a_weaker_hash_is_noticed(sound: str, broken: str) -> None:
     assert taken_for_another(header.replace(sound, broken)) > 0
 
 
-def test_a_directory_that_becomes_a_link_into_the_tree_is_followed(machine: Machine, shared: Path) -> None:
-    """What was known of a file below it is forgotten by the program's own rename and symlink."""
+@pytest.mark.parametrize("numbers", [(), ("numbers",)], ids=["functions", "numbers"])
+def test_a_directory_that_becomes_a_link_into_the_tree_is_followed(
+    machine: Machine, shared: Path, numbers: tuple[str, ...]
+) -> None:
+    """What was known of a file below it is forgotten by the program's own rename and symlink, and syscall() of them."""
     directory = shared / "gpu"
     directory.mkdir()
     (directory / "vendor").write_text("mine\n")
     program = compile_program(MOVED, "moved", "-Wno-format-truncation")
-    done = machine.run(program, directory, DEVICE)
+    done = machine.run(program, directory, DEVICE, *numbers)
     assert done.stdout.splitlines() == ["mine", "mine", "mine", "1", "0x10de"], done.stderr
 
 

@@ -48,6 +48,11 @@ const struct vgpu_number vgpu_numbers[VGPU_NUMBERS] = {
     [SYS_mknodat] = {ROW(mknodat), 0, 1, -1},
     [SYS_symlink] = {ROW(symlink), -1, 1, -1},
     [SYS_symlinkat] = {ROW(symlinkat), 1, 2, -1},
+    [SYS_link] = {ROW(link), -1, -1, -1},
+    [SYS_linkat] = {ROW(linkat), -1, -1, -1},
+    [SYS_rename] = {ROW(rename), -1, -1, -1},
+    [SYS_renameat] = {ROW(renameat), -1, -1, -1},
+    [SYS_renameat2] = {ROW(renameat2), -1, -1, -1},
     [SYS_chmod] = {ROW(chmod), -1, 0, -1},
     [SYS_fchmodat] = {ROW(fchmodat), 0, 1, -1},
     [SYS_chown] = {ROW(chown), -1, 0, -1},
@@ -257,6 +262,32 @@ static __attribute__((noinline)) long link_text(long number, const long *word, l
     return vgpu_real_link(&room, at, (const char *)rest[0], (char *)rest[1], length, (size_t)rest[2]);
 }
 
+/* Two paths, each behind its directory if the call has any. What was known of either may be a link afterwards. */
+static long pair(struct vgpu_process *process, uint64_t caller, long number, const long *word) {
+    enum vgpu_file_function function = (enum vgpu_file_function)(vgpu_numbers[number].function - 1);
+    int plain = number == SYS_link || number == SYS_rename;
+    int at = plain ? AT_FDCWD : (int)word[0];
+    int second_at = plain ? AT_FDCWD : (int)word[2];
+    const char *path = (const char *)word[plain ? 0 : 1];
+    const char *second = (const char *)word[plain ? 1 : 3];
+    long answer;
+    if (!vgpu_file_is_of_tree(function, at, path) && !vgpu_file_is_of_tree(function, second_at, second)) {
+        answer = VGPU_REAL(syscall)(number, word[0], word[1], word[2], word[3], word[4], word[5]);
+    } else if (number == SYS_link) {
+        answer = vgpu_call_link(process, caller, path, second);
+    } else if (number == SYS_linkat) {
+        answer = vgpu_call_linkat(process, caller, at, path, second_at, second, (int)word[4]);
+    } else if (number == SYS_rename) {
+        answer = vgpu_call_rename(process, caller, path, second);
+    } else if (number == SYS_renameat) {
+        answer = vgpu_call_renameat(process, caller, at, path, second_at, second);
+    } else {
+        answer = vgpu_call_renameat2(process, caller, at, path, second_at, second, (unsigned int)word[4]);
+    }
+    vgpu_known_forget();
+    return answer;
+}
+
 long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long number, long a, long b, long c, long d,
                         long e, long f) {
     long word[] = {a, b, c, d, e, f};
@@ -284,6 +315,12 @@ long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long numb
             return place(process, word);
         }
         break;
+    case SYS_link:
+    case SYS_linkat:
+    case SYS_rename:
+    case SYS_renameat:
+    case SYS_renameat2:
+        return pair(process, caller, number, word);
     default:
         break;
     }
@@ -293,6 +330,9 @@ long vgpu_serve_syscall(struct vgpu_process *process, uint64_t caller, long numb
         return of_tree(process, caller, number, word);
     }
     long answer = VGPU_REAL(syscall)(number, a, b, c, d, e, f);
+    if (number == SYS_symlink || number == SYS_symlinkat) {
+        vgpu_known_forget();
+    }
     if (path != NULL && is_led(number, word, at, path, answer) && !is_confined(number, word) &&
         vgpu_linked_find(at, path, NULL)) {
         return of_link(process, caller, number, word, answer);
