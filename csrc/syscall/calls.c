@@ -32,6 +32,9 @@
         if (!from && !into) {                                                                                          \
             return VGPU_REAL(name) arguments;                                                                          \
         }                                                                                                              \
+        if (from != into && vgpu_path_is_no_text(from ? second : path)) {                                              \
+            return (int)vgpu_file_end(from ? &call : &other, -EFAULT);                                                 \
+        }                                                                                                              \
         return vgpu_serve_move(from ? &call : NULL, into ? &other : NULL);                                             \
     }
 
