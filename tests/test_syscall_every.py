@@ -7,11 +7,23 @@ forked child, in a thread and in a signal handler.
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.every import PLACES, Answers, agreed, answers, disagreements, every_path, facts, fnv, write_list
+from support.every import (
+    PLACES,
+    Answers,
+    agreed,
+    answers,
+    disagreements,
+    every_path,
+    facts,
+    fnv,
+    held_still,
+    write_list,
+)
 from test_syscall_files import Machine, MakeMachine, make_machine  # noqa: F401
 
 from vgpu_harness.host import Gpu, Host, Mig, write_tree
@@ -71,9 +83,11 @@ def make_world(make: MakeMachine, host: Host) -> World:
 
 
 @pytest.fixture(scope="module")
-def world(make_machine: MakeMachine) -> World:  # noqa: F811
+def world(make_machine: MakeMachine) -> Iterator[World]:  # noqa: F811
     """Two GPUs, one of them with MIG devices, whose capabilities have device nodes of other modes."""
-    return make_world(make_machine, Host(gpu=(Gpu(), Gpu(mig=(Mig(profile="1g.10gb"),)))))
+    made = make_world(make_machine, Host(gpu=(Gpu(), Gpu(mig=(Mig(profile="1g.10gb"),)))))
+    with held_still(made.paths):
+        yield made
 
 
 @pytest.fixture(scope="module")

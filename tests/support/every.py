@@ -1,8 +1,10 @@
 """The probe of every way to look at a path (every.c), and what it says, put in order."""
 
+import contextlib
 import functools
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from support.compile import compile_library, compile_program
@@ -39,6 +41,22 @@ def answers(text: str) -> Answers:
         kind, _, name = way.partition(": ")
         found.setdefault(path, {}).setdefault(kind, {})[name] = answer
     return found
+
+
+@contextlib.contextmanager
+def held_still(paths: Iterable[str]) -> Iterator[None]:
+    """While this lasts, the machine's own directories behind the paths keep the times that they have.
+
+    The subsystem of a GPU is /sys/bus/pci, the real one. An inode of sysfs that the kernel has let go gets the time of
+    its new making (fs/kernfs/inode.c), and relatime notes the first reading after that; neither happens to one that is
+    open and has been read.
+    """
+    with contextlib.ExitStack() as stack:
+        for place in {os.path.realpath(path) for path in paths}:
+            if Path(place).is_dir():
+                stack.callback(os.close, os.open(place, os.O_RDONLY | os.O_DIRECTORY))
+                list(Path(place).iterdir())
+        yield
 
 
 def agreed(kinds: dict[str, dict[str, str]]) -> dict[str, str]:
